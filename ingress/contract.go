@@ -16,16 +16,16 @@ type Log interface {
 
 // Account is what the ingress needs of one Official Account.
 type Account struct {
-	ID                       string
-	AppID                    string // receiver id inside encrypted payloads
-	Mode                     Mode
-	Token, PreviousToken     string
-	AESKey, PreviousAESKey   string        // 43 characters each; empty in plain mode; previous ones may be empty
-	MaxClockSkew             time.Duration // 0 turns the freshness check off
-	Deadline                 time.Duration // when the ingress ends a last delivery by itself; 4.6 s by default
-	Deliveries               int           // how often WeChat delivers one message altogether; 3 by default
-	Thinking                 string        // text for the last delivery of an accepted message without an answer
-	NotReceived              string        // text for a last delivery that the log could not accept
+	ID                     string
+	AppID                  string // receiver id inside encrypted payloads
+	Mode                   Mode
+	Token, PreviousToken   string
+	AESKey, PreviousAESKey string        // 43 characters each; empty in plain mode; previous ones may be empty
+	MaxClockSkew           time.Duration // 0 turns the freshness check off
+	Deadline               time.Duration // when the ingress ends a last delivery by itself; 4.6 s by default
+	Deliveries             int           // how often WeChat delivers one message altogether; 3 by default
+	Thinking               string        // text for the last delivery of an accepted message without an answer
+	NotReceived            string        // text for a last delivery that the log could not accept
 }
 
 // Mode is the account's encryption mode. It comes from configuration alone; nothing in a request weakens it.
