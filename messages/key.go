@@ -48,3 +48,6 @@ func DedupeKey(in *Inbound) Key {
 	sum := sha256.Sum256(buf)
 	return Key(sum[:KeySize])
 }
+
+// MarshalText is the key in hex, so that JSON shows it as logs do.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

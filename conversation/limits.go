@@ -1,0 +1,37 @@
+package conversation
+
+import "time"
+
+// Limits bound a user's state. They are an account's configuration.
+type Limits struct {
+	MaxTurns int           // utterances in the conversation
+	MaxBytes int           // bytes of their texts together
+	Idle     time.Duration // a longer silence starts the conversation afresh; 0 never does
+
+	KeyRetention time.Duration // log time for which keys are known: max(2 × clock-skew window, 10 min)
+	KeptFor      time.Duration // an undelivered answer that is older becomes a dead letter
+	MaxKept      int           // more undelivered answers than this push out the oldest, as dead letters
+	TextBytes    int           // WeChat's limit for one text reply
+	More         string        // stands under a reply that has a rest; empty for none
+}
+
+// The times of DESIGN §3 rules 10 and 18.
+const (
+	MinKeyRetention = 10 * time.Minute
+	AnswerRetention = 60 * time.Second
+	settledAnswers  = 8 // at most so many delivered answers stay for AnswerRetention
+)
+
+// DefaultLimits are DESIGN §4's: 1 h of idle time, 48 h for kept answers.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxTurns: 40, MaxBytes: 16 << 10, Idle: time.Hour,
+		KeyRetention: MinKeyRetention, KeptFor: 48 * time.Hour, MaxKept: 20,
+		TextBytes: 2048, More: "（未完，回复“继续”查看下文）",
+	}
+}
+
+// RetentionFor is how long keys must be known when callbacks are accepted within maxClockSkew of now (DESIGN §3 rule 10).
+func RetentionFor(maxClockSkew time.Duration) time.Duration {
+	return max(2*maxClockSkew, MinKeyRetention)
+}

@@ -1,0 +1,244 @@
+package conversation
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"hongyan/messages"
+)
+
+// Arrival is one log entry of this user as it comes up.
+type Arrival struct {
+	Key     messages.Key
+	At      messages.Position
+	LogTime time.Time
+}
+
+// Class says what an arrival is to the state.
+type Class uint8
+
+// The classes.
+const (
+	Fresh   Class = iota // a message that was never committed
+	Known                // its outcome is recorded
+	Expired              // applied so long ago that its key was rightly forgotten: nothing is left to do
+	Lost                 // at or below the last applied position, and its key ought to be known: a dead letter, never a silent skip
+)
+
+// Classify sorts an arrival (DESIGN §3 rules 2 and 10). now is the present on the log's clock.
+func (s State) Classify(a Arrival, limits Limits, now time.Time) (Class, messages.Outcome) {
+	if k, ok := s.Keys.Find(a.Key); ok {
+		return Known, k.Outcome
+	}
+	if a.At.After(s.Applied) {
+		return Fresh, 0
+	}
+	if a.LogTime.UnixMilli() <= s.HorizonMS {
+		return Lost, 0
+	}
+	if now.Sub(a.LogTime) > limits.KeyRetention {
+		return Expired, 0
+	}
+	return Lost, 0
+}
+
+// Said is what the bots made of a message.
+type Said struct {
+	Answer  *messages.Answer  // nil: deliberate silence
+	Session map[string]string // values to set; an empty one removes its key
+}
+
+// Step is a committed turn's effect outside the state.
+type Step struct {
+	Outcome messages.Outcome
+	Reply   *messages.Answer // what the open exchange gets; nil is `success`
+}
+
+// Turn applies one message and what was said to it. The answers that were kept for this occasion go in front of the new one;
+// what WeChat's one reply cannot hold is kept for the next occasion (DESIGN §3 rules 15 and 18).
+//
+// The returned state is what must be committed before Step.Reply is offered to anybody.
+func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, now time.Time) (State, Step, error) {
+	next := s.expireAnswers(limits, now)
+	next = next.converse(in, said, limits, now)
+	next.Applied = a.At
+	next.Counts.Turns++
+	switch in.GetKind() {
+	case messages.Kind_KIND_SUBSCRIBE:
+		next.Follows = FollowsYes
+	case messages.Kind_KIND_UNSUBSCRIBE:
+		next.Follows = FollowsNo
+	default:
+	}
+
+	step := Step{Outcome: messages.Outcome_OUTCOME_SILENT}
+	repeat := false
+	if in.GetKind().Repliable() {
+		var err error
+		if next, step.Reply, repeat, err = next.compose(a.Key, said.Answer, limits, now); err != nil {
+			return s, Step{}, err
+		}
+	}
+	if step.Reply == nil {
+		next.Counts.Silent++
+		return next.remember(a, step.Outcome, limits, now), step, nil
+	}
+	blob, err := Seal(step.Reply)
+	if err != nil {
+		return s, Step{}, err
+	}
+	step.Outcome = messages.Outcome_OUTCOME_ANSWERED
+	next.Counts.Answered++
+	next.Answers = append(slices.Clip(next.Answers), Recorded{Key: a.Key, Answer: blob, AtMS: now.UnixMilli(), Repeat: repeat})
+	return next.remember(a, step.Outcome, limits, now), step, nil
+}
+
+// Delivered notes that the recorded answer of key was written. It needs no commit of its own: the partition's checkpoint
+// holds the fact, and the next commit writes it down.
+func (s State) Delivered(key messages.Key) State {
+	s.Answers = slices.Clone(s.Answers)
+	for i := range s.Answers {
+		if s.Answers[i].Key == key {
+			s.Answers[i].Settled = true
+		}
+	}
+	return s
+}
+
+// Keep moves the recorded answer of key, which found no open exchange, to the answers that wait for the user's next message.
+// repeat says that its delivery is unknown rather than refused. The result must be committed before the message is settled.
+func (s State) Keep(key messages.Key, repeat bool, limits Limits, now time.Time) State {
+	r, ok := s.Recorded(key)
+	if !ok {
+		return s
+	}
+	s.Answers = without(s.Answers, key)
+	s.Kept = append(slices.Clip(s.Kept), Kept{Key: key, Answer: r.Answer, AtMS: now.UnixMilli(), Repeat: repeat || r.Repeat})
+	s.Counts.Kept++
+	return s.boundKept(limits, now)
+}
+
+// Abandon gives up the recorded answer of key: it becomes a dead letter with the answer in it. The message keeps its outcome.
+func (s State) Abandon(key messages.Key, reason, detail string, now time.Time) State {
+	r, ok := s.Recorded(key)
+	if !ok {
+		return s
+	}
+	s.Answers = without(s.Answers, key)
+	s.Counts.Dead++
+	s.Burials = append(slices.Clip(s.Burials), Burial{Key: key, Reason: reason, Detail: detail, Answer: r.Answer, AtMS: now.UnixMilli()})
+	return s
+}
+
+// Bury ends a message as a dead letter without a turn. inOrder says that the message's turn in the queue has come, so that it
+// moves the last applied position; otherwise it is recorded by key alone (DESIGN §3 rule 2). The result must be committed,
+// then the burial published, then the message settled.
+func (s State) Bury(a Arrival, inOrder bool, reason, detail string, limits Limits, now time.Time) State {
+	if inOrder {
+		s.Applied = a.At
+	}
+	s.Counts.Dead++
+	s.Burials = append(slices.Clip(s.Burials), Burial{Key: a.Key, Reason: reason, Detail: detail, AtMS: now.UnixMilli()})
+	return s.remember(a, messages.Outcome_OUTCOME_DEAD, limits, now)
+}
+
+// Published forgets a burial whose dead letter is in the log of dead letters.
+func (s State) Published(key messages.Key) State {
+	s.Burials = slices.DeleteFunc(slices.Clone(s.Burials), func(b Burial) bool { return b.Key == key })
+	return s
+}
+
+// Drop records messages that a flooding user sent beyond the queue. They are recorded by key alone.
+func (s State) Drop(dropped []Arrival, limits Limits, now time.Time) State {
+	for _, a := range dropped {
+		s.Counts.Dropped++
+		s = s.remember(a, messages.Outcome_OUTCOME_DROPPED_FLOOD, limits, now)
+	}
+	return s
+}
+
+// remember records the key, and forgets the keys and answers whose time is over.
+func (s State) remember(a Arrival, o messages.Outcome, limits Limits, now time.Time) State {
+	keys := s.Keys.with(KnownKey{Key: a.Key, Outcome: o, LogTime: a.LogTime})
+	keys, horizon := keys.trimmed(a.LogTime.Add(-limits.KeyRetention))
+	s.Keys = keys
+	if ms := horizon.UnixMilli(); !horizon.IsZero() && ms > s.HorizonMS {
+		s.HorizonMS = ms + time.Second.Milliseconds() - 1 // key times are whole seconds: cover the rest of it
+	}
+	s.Answers = recentAnswers(s.Answers, now)
+	return s
+}
+
+// recentAnswers keeps unsettled answers, and of the others the newest few within AnswerRetention.
+func recentAnswers(all []Recorded, now time.Time) []Recorded {
+	settled := 0
+	for _, r := range all {
+		if r.Settled {
+			settled++
+		}
+	}
+	cutoff := now.Add(-AnswerRetention).UnixMilli()
+	return slices.DeleteFunc(slices.Clone(all), func(r Recorded) bool {
+		if !r.Settled {
+			return false
+		}
+		drop := settled > settledAnswers || r.AtMS < cutoff
+		settled--
+		return drop
+	})
+}
+
+func without(all []Recorded, key messages.Key) []Recorded {
+	return slices.DeleteFunc(slices.Clone(all), func(r Recorded) bool { return r.Key == key })
+}
+
+// converse adds the message and its answer to the conversation, within its bounds.
+func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time.Time) State {
+	turns := slices.Clip(s.History(limits, now))
+	session := s.SessionAt(limits, now)
+	ms := now.UnixMilli()
+	turns = append(turns, Turn{Role: RoleUser, Kind: int32(in.GetKind()), Text: Describe(in), AtMS: ms})
+	if said.Answer != nil {
+		turns = append(turns, Turn{Role: RoleBot, Text: DescribeAnswer(said.Answer), AtMS: ms})
+	}
+	s.Turns = boundTurns(turns, limits)
+	s.LastMS = ms
+	s.Session = patched(session, said.Session)
+	return s
+}
+
+// boundTurns drops the oldest utterances beyond the bounds; a bot's answer never stands first, without its question.
+func boundTurns(turns []Turn, limits Limits) []Turn {
+	size := 0
+	from := len(turns)
+	for from > 0 {
+		size += len(turns[from-1].Text)
+		if len(turns)-from+1 > limits.MaxTurns || size > limits.MaxBytes {
+			break
+		}
+		from--
+	}
+	for from < len(turns) && turns[from].Role != RoleUser {
+		from++
+	}
+	return turns[from:]
+}
+
+func patched(session, patch map[string]string) map[string]string {
+	if len(patch) == 0 {
+		return session
+	}
+	out := maps.Clone(session)
+	if out == nil {
+		out = make(map[string]string, len(patch))
+	}
+	for k, v := range patch {
+		if v == "" {
+			delete(out, k)
+		} else {
+			out[k] = v
+		}
+	}
+	return out
+}
