@@ -75,13 +75,12 @@ func take(queue []part, limits Limits) (reply *messages.Answer, repeat bool, res
 	if first.answer.GetText() == nil {
 		return first.answer, first.repeat, queue[1:]
 	}
-	const between = "\n\n"
 	var text string
 	n := 0
 	for n < len(queue) && queue[n].answer.GetText() != nil {
 		joined := queue[n].answer.GetText().GetContent()
 		if n > 0 {
-			joined = text + between + joined
+			joined = text + between(queue[n-1], queue[n]) + joined
 		}
 		if n > 0 && len(joined) > limits.TextBytes {
 			break
@@ -97,11 +96,7 @@ func take(queue []part, limits Limits) (reply *messages.Answer, repeat bool, res
 	if len(text) <= limits.TextBytes && len(rest) == 0 {
 		return textAnswer(text), repeat, nil
 	}
-	// Something stays behind: say so below, within the limit.
-	hint := ""
-	if limits.More != "" && len(limits.More)+1 < limits.TextBytes/2 {
-		hint = "\n" + limits.More
-	}
+	hint := limits.hint() // something stays behind
 	head, tail := wechat.CutText(text, limits.TextBytes-len(hint))
 	if tail != "" {
 		last := queue[n-1]
@@ -109,6 +104,35 @@ func take(queue []part, limits Limits) (reply *messages.Answer, repeat bool, res
 		rest = append([]part{last}, rest...)
 	}
 	return textAnswer(head + hint), repeat, rest
+}
+
+// between stands between two texts in one reply: nothing where they are the pieces of one answer.
+func between(a, b part) string {
+	if a.key == b.key {
+		return ""
+	}
+	return "\n\n"
+}
+
+// hint stands under a reply that has a rest.
+func (l Limits) hint() string {
+	if l.More == "" || len(l.More)+1 >= l.TextBytes/2 {
+		return ""
+	}
+	return "\n" + l.More
+}
+
+// withoutHint takes the hint off a reply that is not given now: its rest will follow in the same breath.
+func withoutHint(b Blob, limits Limits) Blob {
+	a, err := b.Open()
+	if err != nil || limits.hint() == "" || !strings.HasSuffix(a.GetText().GetContent(), limits.hint()) {
+		return b
+	}
+	bare, err := Seal(textAnswer(strings.TrimSuffix(a.GetText().GetContent(), limits.hint())))
+	if err != nil {
+		return b
+	}
+	return bare
 }
 
 func textAnswer(s string) *messages.Answer {
@@ -146,7 +170,5 @@ func (s State) boundKept(limits Limits, now time.Time) State {
 func (s State) buryKept(reason, detail string, now time.Time) State {
 	k := s.Kept[0]
 	s.Kept = slices.Clone(s.Kept[1:])
-	s.Counts.Dead++
-	s.Burials = append(slices.Clip(s.Burials), Burial{Key: k.Key, Reason: reason, Detail: detail, Answer: k.Answer, AtMS: now.UnixMilli()})
-	return s
+	return s.bury(Burial{Key: k.Key, Reason: reason, Detail: detail, Answer: k.Answer, AtMS: now.UnixMilli()})
 }

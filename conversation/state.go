@@ -117,6 +117,7 @@ type Burial struct {
 	Detail string       `cbor:"3,keyasint,omitempty" json:"detail,omitempty"`
 	Answer Blob         `cbor:"4,keyasint,omitempty" json:"answer,omitempty"` // the answer that was not delivered
 	AtMS   int64        `cbor:"5,keyasint" json:"at_ms"`
+	Number uint64       `cbor:"6,keyasint" json:"number"` // counts the user's dead letters, from 1
 }
 
 var encMode = func() cbor.EncMode {

@@ -114,7 +114,9 @@ func (s State) Keep(key messages.Key, repeat bool, limits Limits, now time.Time)
 		return s
 	}
 	s.Answers = without(s.Answers, key)
-	s.Kept = append(slices.Clip(s.Kept), Kept{Key: key, Answer: r.Answer, AtMS: now.UnixMilli(), Repeat: repeat || r.Repeat})
+	// What else is kept is the rest of this very reply, or was said later: the reply goes in front.
+	kept := Kept{Key: key, Answer: withoutHint(r.Answer, limits), AtMS: now.UnixMilli(), Repeat: repeat || r.Repeat}
+	s.Kept = append([]Kept{kept}, s.Kept...)
 	s.Counts.Kept++
 	return s.boundKept(limits, now)
 }
@@ -126,8 +128,14 @@ func (s State) Abandon(key messages.Key, reason, detail string, now time.Time) S
 		return s
 	}
 	s.Answers = without(s.Answers, key)
+	return s.bury(Burial{Key: key, Reason: reason, Detail: detail, Answer: r.Answer, AtMS: now.UnixMilli()})
+}
+
+// bury adds a dead letter that is to be published once the state is committed.
+func (s State) bury(b Burial) State {
 	s.Counts.Dead++
-	s.Burials = append(slices.Clip(s.Burials), Burial{Key: key, Reason: reason, Detail: detail, Answer: r.Answer, AtMS: now.UnixMilli()})
+	b.Number = s.Counts.Dead
+	s.Burials = append(slices.Clip(s.Burials), b)
 	return s
 }
 
@@ -138,14 +146,13 @@ func (s State) Bury(a Arrival, inOrder bool, reason, detail string, limits Limit
 	if inOrder {
 		s.Applied = a.At
 	}
-	s.Counts.Dead++
-	s.Burials = append(slices.Clip(s.Burials), Burial{Key: a.Key, Reason: reason, Detail: detail, AtMS: now.UnixMilli()})
+	s = s.bury(Burial{Key: a.Key, Reason: reason, Detail: detail, AtMS: now.UnixMilli()})
 	return s.remember(a, messages.Outcome_OUTCOME_DEAD, limits, now)
 }
 
 // Published forgets a burial whose dead letter is in the log of dead letters.
-func (s State) Published(key messages.Key) State {
-	s.Burials = slices.DeleteFunc(slices.Clone(s.Burials), func(b Burial) bool { return b.Key == key })
+func (s State) Published(number uint64) State {
+	s.Burials = slices.DeleteFunc(slices.Clone(s.Burials), func(b Burial) bool { return b.Number == number })
 	return s
 }
 
@@ -193,8 +200,12 @@ func without(all []Recorded, key messages.Key) []Recorded {
 	return slices.DeleteFunc(slices.Clone(all), func(r Recorded) bool { return r.Key == key })
 }
 
-// converse adds the message and its answer to the conversation, within its bounds.
+// converse adds the message and its answer to the conversation, within its bounds. An event that nobody answered is no part of
+// it: a phone that reports its place every five seconds would push everything else out.
 func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time.Time) State {
+	if in.GetKind().IsEvent() && said.Answer == nil && len(said.Session) == 0 {
+		return s
+	}
 	turns := slices.Clip(s.History(limits, now))
 	session := s.SessionAt(limits, now)
 	ms := now.UnixMilli()
