@@ -37,21 +37,22 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 60},
 		}, []string{"link"}),
 	}
-	if reg == nil {
-		return m, nil
-	}
 	var err error
-	if m.turns, err = registered(reg, m.turns); err != nil {
+	if m.turns, err = Register(reg, m.turns); err != nil {
 		return nil, fmt.Errorf("registering hongyan_bot_turns_total: %w", err)
 	}
-	if m.seconds, err = registered(reg, m.seconds); err != nil {
+	if m.seconds, err = Register(reg, m.seconds); err != nil {
 		return nil, fmt.Errorf("registering hongyan_bot_seconds: %w", err)
 	}
 	return m, nil
 }
 
-// registered puts c on reg, and returns c or the equal collector that was there before.
-func registered[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
+// Register puts c on reg, and returns c or the equal collector that was there before, so that the bots of several accounts
+// count on one metric. A nil reg registers nowhere.
+func Register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
+	if reg == nil {
+		return c, nil
+	}
 	err := reg.Register(c)
 	var before prometheus.AlreadyRegisteredError
 	if errors.As(err, &before) {
