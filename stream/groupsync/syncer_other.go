@@ -1,0 +1,5 @@
+//go:build !linux
+
+package groupsync
+
+func openSyncer(dir string) (syncer, error) { return openWalk(dir) }
