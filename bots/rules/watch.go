@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -69,12 +70,14 @@ func (b *Bot) follow(ctx context.Context, events <-chan fsnotify.Event, faults <
 			look(true)
 		case <-poll.C:
 			look(false)
-		case _, ok := <-events:
+		case event, ok := <-events:
 			if !ok {
 				events = nil
 				continue
 			}
-			look(false)
+			if concerns(event.Name, b.path) {
+				look(false)
+			}
 		case err, ok := <-faults:
 			if !ok {
 				faults = nil
@@ -86,4 +89,11 @@ func (b *Bot) follow(ctx context.Context, events <-chan fsnotify.Event, faults <
 			look(false)
 		}
 	}
+}
+
+// concerns tells whether a change of one name in the directory can change the file: it is the file itself, or one of the
+// entries with two dots by which Kubernetes swaps a whole volume. Whatever else a link may lead through is left to the poll.
+func concerns(name, path string) bool {
+	base := filepath.Base(name)
+	return base == filepath.Base(path) || strings.HasPrefix(base, "..")
 }

@@ -1,0 +1,80 @@
+# Hongyan's tasks. `make` alone lists them; whatever is built along the way goes to .build.
+
+SHELL        := /bin/bash -euo pipefail
+BUILD        := $(CURDIR)/.build
+# How long a whole test run, or one fuzz target, may take.
+TESTTIME     ?= 14m
+FUZZTIME     ?= 20s
+# Linters are pinned, so that a new release does not break an old commit.
+GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+GOLANGCI_VER := v2.15.0
+
+.DEFAULT_GOAL := help
+.PHONY: help build dev bench test test-short fuzz lint verify generate tools clean
+
+##@ Use
+
+build: ## build the one binary, ./hongyan
+	go build -trimpath -o hongyan ./cmd/hongyan
+
+dev: ## start everything in one process, with a simulated WeChat and a phone in the browser
+	go run ./cmd/hongyan dev
+
+bench: ## the whole path beside a bare handler, closed loop (a few minutes)
+	go run ./cmd/hongyan bench
+
+##@ Check
+
+test: ## all tests with the race detector; installs what they need where it can
+	.ci/need go cc chromium cjk-fonts
+	go vet ./...
+	CGO_ENABLED=1 go test -race -timeout $(TESTTIME) ./...
+
+test-short: ## the quick tests, without the race detector, real processes and the browser
+	go test -short -timeout 3m ./...
+
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | sed 's/^func //' | while read -r target; do \
+	    echo "$$target in $${dir#$(CURDIR)/}"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	  done; \
+	done
+
+lint: $(BUILD)/golangci-lint-$(GOLANGCI_VER) ## golangci-lint with .golangci.yaml
+	$< run ./...
+
+verify: generate ## what a commit must keep: generated code, format, vet, go.mod, the tree's own laws
+	@git diff --exit-code --stat -- '*.pb.go' || { echo "generated code is not committed: make generate" >&2; exit 1; }
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | grep -v /testdata/)); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w): $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go mod tidy -diff
+	go test -count=1 ./internal/lawtest
+
+##@ Work
+
+generate: $(BUILD)/protoc-gen-go ## write the generated code anew
+	.ci/need protoc
+	go generate ./...
+
+tools: $(BUILD)/protoc-gen-go $(BUILD)/golangci-lint-$(GOLANGCI_VER) ## build the tools of generate and lint
+
+clean: ## remove what was built; data stays
+	rm -rf $(BUILD) hongyan
+	go clean -testcache
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The version is that of go.mod, so go.mod is what it is built from.
+$(BUILD)/protoc-gen-go: go.mod
+	@mkdir -p $(@D)
+	go build -o $@ google.golang.org/protobuf/cmd/protoc-gen-go
+
+$(BUILD)/golangci-lint-$(GOLANGCI_VER):
+	@mkdir -p $(@D)
+	GOBIN=$(@D) go install $(GOLANGCI)@$(GOLANGCI_VER)
+	mv $(@D)/golangci-lint $@
