@@ -1,0 +1,155 @@
+package wechat
+
+import (
+	"fmt"
+	"strconv"
+
+	"hongyan/messages"
+)
+
+// message fills kind and body of everything that is not an event. keep says that the payload must be kept raw: for an unknown
+// kind, and for a message without a MsgId, whose payload is then part of its identity.
+func (p *push) message(in *messages.Inbound) (keep bool, err error) {
+	if in.MsgType == "" {
+		return true, nil // an InfoType, the probe of cloud hosting, or what WeChat thinks of next
+	}
+	if in.OpenId == "" {
+		return false, fmt.Errorf("%w: message without FromUserName", ErrMalformed)
+	}
+	if p.text(fieldCreateTime) == "" {
+		return false, fmt.Errorf("%w: message without CreateTime", ErrMalformed)
+	}
+	switch in.Kind = messageKind(in.MsgType); in.Kind {
+	case messages.Kind_KIND_TEXT:
+		in.Body = &messages.Inbound_Text{Text: &messages.Text{
+			Content: p.text(fieldContent), MenuId: p.text(fieldMenuMessageId),
+		}}
+	case messages.Kind_KIND_IMAGE, messages.Kind_KIND_VOICE, messages.Kind_KIND_VIDEO, messages.Kind_KIND_SHORT_VIDEO:
+		in.Body = &messages.Inbound_Media{Media: &messages.Media{
+			MediaId: p.text(fieldMediaId), PicUrl: p.text(fieldPicUrl), Format: p.text(fieldFormat),
+			MediaId_16K: p.text(fieldMediaId16K), Recognition: p.text(fieldRecognition),
+			ThumbMediaId: p.text(fieldThumbMediaId),
+		}}
+	case messages.Kind_KIND_LOCATION:
+		place := &messages.Location{}
+		for _, f := range [...]field{fieldLocationX, fieldLocationY, fieldScale, fieldLabel} {
+			if !locationPart(place, string(p.nameOf(f)), p.text(f)) {
+				return false, p.notANumber(f)
+			}
+		}
+		in.Body = &messages.Inbound_Location{Location: place}
+	case messages.Kind_KIND_LINK:
+		in.Body = &messages.Inbound_Link{Link: &messages.Link{
+			Title: p.text(fieldTitle), Description: p.text(fieldDescription), Url: p.text(fieldUrl),
+		}}
+	case messages.Kind_KIND_FILE:
+		size, err := p.whole(fieldFileTotalLen)
+		if err != nil {
+			return false, err
+		}
+		in.Body = &messages.Inbound_File{File: &messages.File{
+			Title: p.text(fieldTitle), Description: p.text(fieldDescription), FileKey: p.text(fieldFileKey),
+			Md5: p.text(fieldFileMd5), TotalBytes: size,
+		}}
+	case messages.Kind_KIND_MINI_PROGRAM_PAGE:
+		in.Body = &messages.Inbound_MiniProgramPage{MiniProgramPage: &messages.MiniProgramPage{
+			Title: p.text(fieldTitle), AppId: p.text(fieldAppId), PagePath: p.text(fieldPagePath),
+			ThumbUrl: p.text(fieldThumbUrl), ThumbMediaId: p.text(fieldThumbMediaId),
+		}}
+	}
+	return in.Kind == messages.Kind_KIND_UNKNOWN || in.MsgId == "", nil
+}
+
+// placed marks the fields that messages.Inbound or messages.Event has a place for. An event with any other keeps its payload.
+var placed = func() (t [fieldCount]bool) {
+	for _, f := range [...]field{
+		fieldToUserName, fieldFromUserName, fieldCreateTime, fieldMsgType, fieldMsgId, fieldMsgID, fieldEvent, fieldEventKey,
+		fieldEncrypt, fieldTicket, fieldMenuId, fieldStatus, fieldLatitude, fieldLongitude, fieldPrecision, fieldScanCodeInfo,
+		fieldSendLocationInfo,
+	} {
+		t[f] = true
+	}
+	return t
+}()
+
+// event fills kind and body of an event. keep says that the payload must be kept raw.
+func (p *push) event(in *messages.Inbound) (keep bool, err error) {
+	e := &messages.Event{
+		Name: p.text(fieldEvent), Key: p.text(fieldEventKey), Ticket: p.text(fieldTicket),
+		MenuId: p.text(fieldMenuId), Status: p.text(fieldStatus),
+	}
+	in.Kind = eventKind(e.Name)
+	in.Body = &messages.Inbound_Event{Event: e}
+	keep = p.more || in.Kind == messages.Kind_KIND_UNKNOWN
+	for f := range fieldCount {
+		keep = keep || p.has(f) && !placed[f]
+	}
+	p.below(fieldScanCodeInfo, func(name, value string) {
+		switch name {
+		case "ScanType":
+			e.ScanType = value
+		case "ScanResult":
+			e.ScanResult = value
+		default:
+			keep = true
+		}
+	})
+	for _, f := range [...]field{fieldLatitude, fieldLongitude, fieldPrecision} {
+		if p.has(f) && !locationPart(point(e), string(p.nameOf(f)), p.text(f)) {
+			return false, p.notANumber(f)
+		}
+	}
+	bad := false
+	p.below(fieldSendLocationInfo, func(name, value string) {
+		switch name {
+		case "Location_X", "Location_Y", "Scale", "Label", "Poiname":
+			bad = bad || !locationPart(point(e), name, value)
+		default:
+			keep = true
+		}
+	})
+	if bad {
+		return false, p.notANumber(fieldSendLocationInfo)
+	}
+	return keep, nil
+}
+
+func (p *push) nameOf(f field) []byte {
+	if p.at[f] == 0 {
+		return nil
+	}
+	return p.nodes[p.at[f]].Name
+}
+
+func point(e *messages.Event) *messages.Location {
+	if e.Point == nil {
+		e.Point = &messages.Location{}
+	}
+	return e.Point
+}
+
+// locationPart sets one part of a place by the name that WeChat gives it. False is a value that is no number where one must
+// be; Location_X is the latitude.
+func locationPart(place *messages.Location, name, value string) (ok bool) {
+	switch name {
+	case "Location_X", "Latitude":
+		place.Latitude, ok = decimal(value)
+	case "Location_Y", "Longitude":
+		place.Longitude, ok = decimal(value)
+	case "Precision":
+		place.Precision, ok = decimal(value)
+	case "Scale":
+		if value == "" {
+			return true
+		}
+		n, err := strconv.ParseInt(value, 10, 32)
+		place.Scale, ok = int32(n), err == nil
+	case "Label":
+		place.Label, ok = value, true
+	case "Poiname":
+		place.PoiName, ok = value, true
+	default:
+		ok = true
+	}
+	return ok
+}

@@ -1,0 +1,250 @@
+package wechat
+
+import (
+	"errors"
+	"fmt"
+
+	"hongyan/messages"
+	"hongyan/wechat/json"
+	"hongyan/wechat/tree"
+	"hongyan/wechat/xml"
+)
+
+// ErrMalformed is a body that is not a push: broken, hostile, or without what every push of its sort has. The error around it
+// says in a few words why, and holds nothing of the body.
+var ErrMalformed = errors.New("malformed push")
+
+// field is a name at the top level of a push that this package knows.
+type field uint8
+
+const (
+	fieldToUserName field = iota
+	fieldFromUserName
+	fieldCreateTime
+	fieldMsgType
+	fieldMsgId
+	fieldEvent
+	fieldEventKey
+	fieldEncrypt
+	soleFields // the ones above stand at most once (DESIGN §8), and have no children
+
+	fieldMsgID field = iota - 1
+	fieldInfoType
+	fieldContent
+	fieldMenuMessageId
+	fieldMediaId
+	fieldMediaId16K
+	fieldPicUrl
+	fieldFormat
+	fieldRecognition
+	fieldThumbMediaId
+	fieldLocationX
+	fieldLocationY
+	fieldScale
+	fieldLabel
+	fieldTitle
+	fieldDescription
+	fieldUrl
+	fieldFileKey
+	fieldFileMd5
+	fieldFileTotalLen
+	fieldAppId
+	fieldPagePath
+	fieldThumbUrl
+	fieldTicket
+	fieldMenuId
+	fieldStatus
+	fieldLatitude
+	fieldLongitude
+	fieldPrecision
+	fieldScanCodeInfo
+	fieldSendLocationInfo
+	fieldCount
+)
+
+// fieldOf finds a field by its name as WeChat spells it; fieldCount for a name that is not known.
+func fieldOf(name []byte) field {
+	switch string(name) {
+	case "ToUserName":
+		return fieldToUserName
+	case "FromUserName":
+		return fieldFromUserName
+	case "CreateTime":
+		return fieldCreateTime
+	case "MsgType":
+		return fieldMsgType
+	case "MsgId":
+		return fieldMsgId
+	case "Event":
+		return fieldEvent
+	case "EventKey":
+		return fieldEventKey
+	case "Encrypt":
+		return fieldEncrypt
+	case "MsgID": // of job results
+		return fieldMsgID
+	case "InfoType": // of third-party platforms
+		return fieldInfoType
+	case "Content":
+		return fieldContent
+	case "bizmsgmenuid":
+		return fieldMenuMessageId
+	case "MediaId":
+		return fieldMediaId
+	case "MediaId16K":
+		return fieldMediaId16K
+	case "PicUrl":
+		return fieldPicUrl
+	case "Format":
+		return fieldFormat
+	case "Recognition":
+		return fieldRecognition
+	case "ThumbMediaId":
+		return fieldThumbMediaId
+	case "Location_X":
+		return fieldLocationX
+	case "Location_Y":
+		return fieldLocationY
+	case "Scale":
+		return fieldScale
+	case "Label":
+		return fieldLabel
+	default:
+		return rareFieldOf(name)
+	}
+}
+
+func rareFieldOf(name []byte) field {
+	switch string(name) {
+	case "Title":
+		return fieldTitle
+	case "Description":
+		return fieldDescription
+	case "Url":
+		return fieldUrl
+	case "FileKey":
+		return fieldFileKey
+	case "FileMd5":
+		return fieldFileMd5
+	case "FileTotalLen":
+		return fieldFileTotalLen
+	case "AppId":
+		return fieldAppId
+	case "PagePath":
+		return fieldPagePath
+	case "ThumbUrl":
+		return fieldThumbUrl
+	case "Ticket":
+		return fieldTicket
+	case "MenuId":
+		return fieldMenuId
+	case "Status":
+		return fieldStatus
+	case "Latitude":
+		return fieldLatitude
+	case "Longitude":
+		return fieldLongitude
+	case "Precision":
+		return fieldPrecision
+	case "ScanCodeInfo":
+		return fieldScanCodeInfo
+	case "SendLocationInfo":
+		return fieldSendLocationInfo
+	default:
+		return fieldCount
+	}
+}
+
+// push is a parsed body with an index of its known top-level fields.
+type push struct {
+	format messages.Format
+	nodes  []tree.Node
+	at     [fieldCount]int16 // index of the first node of a field; 0 (the root's) for none
+	more   bool              // there are names that this package does not know, or repeats
+}
+
+// nodeRoom is how many nodes a push may have before its list moves to the heap. Messages have about seven.
+const nodeRoom = 24
+
+// parse reads body in the format that its first byte shows and checks what holds for envelopes and pushes alike. room is the
+// first home of the list of nodes, so that it can stay on the caller's stack.
+func parse(room []tree.Node, body []byte) (p push, err error) {
+	switch start := tree.SkipBlanks(body, tree.SkipBOM(body)); {
+	case start == len(body):
+		return p, fmt.Errorf("%w: empty body", ErrMalformed)
+	case body[start] == '<':
+		p.format = messages.Format_FORMAT_XML
+		p.nodes, err = xml.Parse(room, body)
+	case body[start] == '{':
+		p.format = messages.Format_FORMAT_JSON
+		p.nodes, err = json.Parse(room, body)
+	default:
+		return p, fmt.Errorf("%w: neither XML nor JSON", ErrMalformed)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return p, p.index()
+}
+
+// index notes where the known fields stand, and refuses a push with two of those that decide who said what when, or with
+// something else than one text in them.
+func (p *push) index() error {
+	for i := 1; i < len(p.nodes); i++ {
+		n := &p.nodes[i]
+		if n.Depth != 1 {
+			continue
+		}
+		f := fieldOf(n.Name)
+		if f == fieldCount {
+			p.more = true
+			continue
+		}
+		if f < soleFields && (!n.Leaf || n.Item) {
+			return fmt.Errorf("%w: %s is not one value", ErrMalformed, n.Name)
+		}
+		if p.at[f] == 0 {
+			p.at[f] = int16(i)
+			continue
+		}
+		if f < soleFields {
+			return fmt.Errorf("%w: repeated %s", ErrMalformed, n.Name)
+		}
+		p.more = true
+	}
+	return nil
+}
+
+// has tells whether the push has the field, be it empty.
+func (p *push) has(f field) bool { return p.at[f] != 0 }
+
+// text is the field's value, empty where there is none.
+func (p *push) text(f field) string {
+	if p.at[f] == 0 {
+		return ""
+	}
+	return p.value(&p.nodes[p.at[f]])
+}
+
+func (p *push) value(n *tree.Node) string {
+	switch {
+	case !n.Escaped:
+		return string(n.Value)
+	case p.format == messages.Format_FORMAT_JSON:
+		return json.Unescape(n.Value)
+	default:
+		return xml.Unescape(n.Value)
+	}
+}
+
+// below calls visit for each child of the field's node.
+func (p *push) below(f field, visit func(name, value string)) {
+	if p.at[f] == 0 {
+		return
+	}
+	for i := int(p.at[f]) + 1; i < len(p.nodes) && p.nodes[i].Depth > 1; i++ {
+		if n := &p.nodes[i]; n.Depth == 2 {
+			visit(string(n.Name), p.value(n))
+		}
+	}
+}
