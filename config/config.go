@@ -1,0 +1,206 @@
+package config
+
+import "time"
+
+// Config is the whole configuration. The yaml tags are the keys of the file, the env tags their part of a variable's name;
+// defaults stand in defaults.go, and reference.yaml shows every key with its default.
+type Config struct {
+	Node    Node    `yaml:"node" envPrefix:"NODE_"`
+	Listen  Listen  `yaml:"listen" envPrefix:"LISTEN_"`
+	Admin   Admin   `yaml:"admin" envPrefix:"ADMIN_"`
+	NATS    NATS    `yaml:"nats" envPrefix:"NATS_"`
+	State   State   `yaml:"state" envPrefix:"STATE_"`
+	Cluster Cluster `yaml:"cluster" envPrefix:"CLUSTER_"`
+	Worker  Worker  `yaml:"worker" envPrefix:"WORKER_"`
+	// Accounts are the Official Accounts that this engine serves; at least one.
+	Accounts []Account `yaml:"accounts" env:"-"`
+	// Bots by name; an account's chain refers to these names.
+	Bots   map[string]Bot `yaml:"bots" env:"-"`
+	Limits Limits         `yaml:"limits" envPrefix:"LIMITS_"`
+	// APIKeys open the push API. Not built yet: must be empty.
+	APIKeys []APIKey `yaml:"api_keys" env:"-"`
+	Log     Log      `yaml:"log" envPrefix:"LOG_"`
+
+	origin origin // where each value came from, for faults that are found later (NotBuilt)
+}
+
+// Node says who this process is and what it does.
+type Node struct {
+	// ID names the node among others: letters, digits, "-", "_". Empty: the host's name is taken.
+	ID string `yaml:"id" env:"ID"`
+	// Roles are the parts that run in this process: ingress, worker, console. This version runs all three together.
+	Roles []Role `yaml:"roles" env:"ROLES"`
+	// DataDir holds the log, the users' state and the locks. Default ./data beside the file.
+	DataDir Path `yaml:"data_dir" env:"DATA_DIR"`
+}
+
+// Listen holds the addresses, host:port each. Port 0 takes a free one.
+type Listen struct {
+	// Callback is where WeChat's callbacks come in; put a TLS proxy in front. Default 0.0.0.0:8080.
+	Callback string `yaml:"callback" env:"CALLBACK"`
+	// Admin serves health, metrics, console and the admin API. Default 127.0.0.1:9090.
+	Admin string `yaml:"admin" env:"ADMIN"`
+	// Cluster is where other nodes reach this one. Default 127.0.0.1:0. Off loopback it needs nats.url and cluster.tls.
+	Cluster string `yaml:"cluster" env:"CLUSTER"`
+	// API is the push API's own listener; empty is off. Not built yet: must be empty.
+	API string `yaml:"api" env:"API"`
+}
+
+// Admin guards the admin API.
+type Admin struct {
+	// Token allows reading and changing. Empty: the API answers nobody but holders of the read-only token.
+	Token Secret `yaml:"token" env:"TOKEN"`
+	// ReadOnlyToken allows reading only.
+	ReadOnlyToken Secret `yaml:"read_only_token" env:"READ_ONLY_TOKEN"`
+}
+
+// NATS is the durable log.
+type NATS struct {
+	// URL of an outside NATS, nats://host:4222, several separated by commas. Empty: the embedded server, and so one node.
+	// Not built yet: must be empty.
+	URL string `yaml:"url" env:"URL"`
+	// Replicas of each stream: 1, 3 or 5. Default 1; more than 1 is not built yet.
+	Replicas int `yaml:"replicas" env:"REPLICAS"`
+	// Durability is disk (an accepted message survives a power cut) or os (it survives a crash of the process). Default disk.
+	Durability Durability `yaml:"durability" env:"DURABILITY"`
+	// MaxBytes caps the log HY_IN. 0, the default, means the smaller of 8 GiB and a quarter of the free disk: see LogCap.
+	MaxBytes Size `yaml:"max_bytes" env:"MAX_BYTES"`
+}
+
+// State is the store of users and checkpoints.
+type State struct {
+	// Store is jetstream (embedded, default) or redis. Not built yet: redis.
+	Store StoreKind `yaml:"store" env:"STORE"`
+	// MaxBytes caps the embedded store. 0, the default, means the smaller of 8 GiB and a quarter of the free disk: see StoreCap.
+	MaxBytes Size  `yaml:"max_bytes" env:"MAX_BYTES"`
+	Redis    Redis `yaml:"redis" envPrefix:"REDIS_"`
+}
+
+// Redis is where the Redis store is; used with state.store: redis only.
+type Redis struct {
+	// URL is redis://user:password@host:6379/0, or rediss:// with TLS. Default redis://127.0.0.1:6379/0.
+	URL string `yaml:"url" env:"URL"`
+}
+
+// Cluster is what all nodes share.
+type Cluster struct {
+	// Name keeps clusters on one NATS apart: [a-z0-9_-]{1,32}. Default hongyan.
+	Name string `yaml:"name" env:"NAME"`
+	// Partitions is the number of partitions, 1 to 4096, fixed for the life of the log. Default 64.
+	Partitions int `yaml:"partitions" env:"PARTITIONS"`
+	TLS        TLS `yaml:"tls" envPrefix:"TLS_"`
+}
+
+// TLS is the mutual TLS between nodes; all three files or none. Not built yet: must be empty.
+type TLS struct {
+	Cert Path `yaml:"cert" env:"CERT"` // certificate of this node, PEM
+	Key  Path `yaml:"key" env:"KEY"`   // its private key, PEM
+	CA   Path `yaml:"ca" env:"CA"`     // the authority that signed every node's certificate, PEM
+}
+
+// Worker tunes the user actors.
+type Worker struct {
+	// PassivateAfter is how long an idle user stays in memory. At least 1s; default 10m.
+	PassivateAfter time.Duration `yaml:"passivate_after" env:"PASSIVATE_AFTER"`
+}
+
+// Account is one Official Account.
+type Account struct {
+	// ID names the account in paths, metrics and commands: [a-z0-9_-]{1,32}, unique.
+	ID string `yaml:"id" env:"-"`
+	// AppID is WeChat's id of the account; needed in compat and safe mode, where payloads name their receiver by it.
+	AppID string `yaml:"app_id" env:"APP_ID"`
+	// OriginalID is the gh_… name. Shown to people only; nothing is compared with it.
+	OriginalID string `yaml:"original_id" env:"ORIGINAL_ID"`
+	// Mode is plain, compat or safe, as set on WeChat's side. What a request says never weakens it. Default safe.
+	Mode Mode `yaml:"mode" env:"MODE"`
+	// Token signs callbacks; needed. PreviousToken is accepted beside it during a rotation.
+	Token         Secret `yaml:"token" env:"TOKEN"`
+	PreviousToken Secret `yaml:"previous_token" env:"PREVIOUS_TOKEN"`
+	// EncodingAESKey is 43 letters and digits; needed unless mode is plain. PreviousAESKey is for a rotation.
+	EncodingAESKey Secret `yaml:"encoding_aes_key" env:"ENCODING_AES_KEY"`
+	PreviousAESKey Secret `yaml:"previous_aes_key" env:"PREVIOUS_AES_KEY"`
+	// AppSecret is needed only to call WeChat's API.
+	AppSecret Secret `yaml:"app_secret" env:"APP_SECRET"`
+	// APIBase is the root of WeChat's API. Default https://api.weixin.qq.com.
+	APIBase string `yaml:"api_base" env:"API_BASE"`
+	// CustomerService says that the account may push answers. Default false; true is not built yet.
+	CustomerService bool `yaml:"customer_service" env:"CUSTOMER_SERVICE"`
+	// MaxClockSkew is how far a callback's timestamp may lie from our clock, either way. 0 turns the check off. Default 15m.
+	MaxClockSkew time.Duration `yaml:"max_clock_skew" env:"MAX_CLOCK_SKEW"`
+	// Bot is the chain of bots, first link first. Default: [rules] where a bot of that name is configured, else empty, which
+	// means the fallback text alone.
+	Bot          []string     `yaml:"bot" env:"BOT"`
+	Reply        Reply        `yaml:"reply" envPrefix:"REPLY_"`
+	Conversation Conversation `yaml:"conversation" envPrefix:"CONVERSATION_"`
+}
+
+// Reply says how answers leave. Texts are at most 2,048 bytes of UTF-8, WeChat's own limit.
+type Reply struct {
+	// Deadline is when the last delivery is ended by ourselves, counted from its arrival. 500ms up to but not including 5s,
+	// when WeChat hangs up. Default 4600ms.
+	Deadline time.Duration `yaml:"deadline" env:"DEADLINE"`
+	// Deliveries is how often WeChat delivers one message altogether: 2 to 4. Default 3.
+	Deliveries int `yaml:"deliveries" env:"DELIVERIES"`
+	// Fallback answers a message that no bot answered. Empty: silence. Has a default.
+	Fallback string `yaml:"fallback" env:"FALLBACK"`
+	// Thinking ends the last delivery when the answer is not ready; the answer comes with the user's next message. Empty:
+	// silence. Has a default.
+	Thinking string `yaml:"thinking" env:"THINKING"`
+	// NotReceived ends the last delivery of a message that the log could not take. Not empty. Has a default.
+	NotReceived string `yaml:"not_received" env:"NOT_RECEIVED"`
+	// Unknown says what becomes of an answer when nobody can tell whether WeChat got it: never (it is not sent again, and
+	// becomes a dead letter) or once. Default never.
+	Unknown Unknown `yaml:"unknown" env:"UNKNOWN"`
+}
+
+// Conversation bounds what is remembered of a user's talk; the oldest turns go first.
+type Conversation struct {
+	MaxTurns int           `yaml:"max_turns" env:"MAX_TURNS"` // utterances of both sides, 1 to 1000; default 40
+	MaxBytes Size          `yaml:"max_bytes" env:"MAX_BYTES"` // of all their text, 256 to 256KiB; default 16KiB
+	Idle     time.Duration `yaml:"idle" env:"IDLE"`           // after this silence it starts anew; at least 1s, default 1h
+}
+
+// Bot is one link that chains can use. Which keys belong to it depends on its type; the others are faults.
+type Bot struct {
+	// Type is rules, faq, openai, http or nats. Not built yet: all but rules.
+	Type BotType `yaml:"type" env:"TYPE"`
+	// File is the rules file of type rules.
+	File Path `yaml:"file,omitempty" env:"FILE"`
+	// BaseURL, APIKey, Model and System (the system prompt) belong to type openai.
+	BaseURL string `yaml:"base_url,omitempty" env:"BASE_URL"`
+	APIKey  Secret `yaml:"api_key,omitempty" env:"API_KEY"`
+	Model   string `yaml:"model,omitempty" env:"MODEL"`
+	System  string `yaml:"system,omitempty" env:"SYSTEM"`
+	// Subject of type nats; default hy.bot.<name>.
+	Subject string `yaml:"subject,omitempty" env:"SUBJECT"`
+	// URL of type http.
+	URL string `yaml:"url,omitempty" env:"URL"`
+	// Timeout of one turn, for types openai, http and nats: 1s to 10m; default 60s.
+	Timeout time.Duration `yaml:"timeout,omitempty" env:"TIMEOUT"`
+}
+
+// Limits bound how much comes in; N/s, N/m, N/h, and 0 is off. Limiting is not built in this version, so every default is off
+// (0) and other values are refused at start.
+type Limits struct {
+	UserRate    Rate `yaml:"user_rate" env:"USER_RATE"`       // messages of one user
+	UserBurst   int  `yaml:"user_burst" env:"USER_BURST"`     // what a user may send at once
+	AccountRate Rate `yaml:"account_rate" env:"ACCOUNT_RATE"` // messages of one account
+	IPRate      Rate `yaml:"ip_rate" env:"IP_RATE"`           // requests of one address
+}
+
+// APIKey opens the push API for some accounts.
+type APIKey struct {
+	ID       string   `yaml:"id" env:"-"`
+	Secret   Secret   `yaml:"secret" env:"SECRET"`
+	Accounts []string `yaml:"accounts" env:"ACCOUNTS"`
+	Rate     Rate     `yaml:"rate" env:"RATE"`
+}
+
+// Log says what is logged, to the standard error.
+type Log struct {
+	// Level is debug, info, warn or error. Default info. At debug, lines may name users in clear.
+	Level LogLevel `yaml:"level" env:"LEVEL"`
+	// Format is auto (console on a terminal, else json), console or json. Default auto.
+	Format LogFormat `yaml:"format" env:"FORMAT"`
+}

@@ -1,0 +1,97 @@
+package config
+
+import "time"
+
+// Texts that users see, in WeChat's first language.
+const (
+	defaultFallback    = "抱歉，我还没有明白您的意思，请换一种说法再试试。"
+	defaultThinking    = "这个问题我还在想，请稍后随便回复一句，我就把答案发给您。"
+	defaultNotReceived = "抱歉，刚才的消息没有收到，请再发送一次。"
+)
+
+// Default is the configuration of an empty file. It has no account, so it does not start anything yet.
+func Default() *Config {
+	return &Config{
+		Node:   Node{Roles: []Role{RoleIngress, RoleWorker, RoleConsole}, DataDir: "./data"},
+		Listen: Listen{Callback: "0.0.0.0:8080", Admin: "127.0.0.1:9090", Cluster: "127.0.0.1:0"},
+		NATS:   NATS{Replicas: 1, Durability: DurabilityDisk},
+		State:  State{Store: StoreJetStream, Redis: Redis{URL: "redis://127.0.0.1:6379/0"}},
+		Cluster: Cluster{
+			Name:       "hongyan",
+			Partitions: 64,
+		},
+		Worker: Worker{PassivateAfter: 10 * time.Minute},
+		Log:    Log{Level: LevelInfo, Format: FormatAuto},
+	}
+}
+
+// DefaultAccount is an account of the file before its own keys are read.
+func DefaultAccount() Account {
+	return Account{
+		Mode:         ModeSafe,
+		APIBase:      "https://api.weixin.qq.com",
+		MaxClockSkew: 15 * time.Minute,
+		Reply: Reply{
+			Deadline:    4600 * time.Millisecond,
+			Deliveries:  3,
+			Fallback:    defaultFallback,
+			Thinking:    defaultThinking,
+			NotReceived: defaultNotReceived,
+			Unknown:     UnknownNever,
+		},
+		Conversation: Conversation{MaxTurns: 40, MaxBytes: 16 << 10, Idle: time.Hour},
+	}
+}
+
+const defaultBotTimeout = 60 * time.Second
+
+// complete fills the defaults that depend on other keys.
+func (c *Config) complete() {
+	_, hasRules := c.Bots["rules"]
+	for i := range c.Accounts {
+		if a := &c.Accounts[i]; a.Bot == nil && hasRules {
+			a.Bot = []string{"rules"}
+		}
+	}
+	for name, b := range c.Bots {
+		switch b.Type {
+		case BotOpenAI, BotHTTP, BotNATS:
+			if b.Timeout == 0 {
+				b.Timeout = defaultBotTimeout
+			}
+			if b.Type == BotNATS && b.Subject == "" {
+				b.Subject = "hy.bot." + name
+			}
+		case BotRules, BotFAQ:
+		}
+		c.Bots[name] = b
+	}
+}
+
+const (
+	capUpper    = 8 << 30 // the most that an automatic cap takes
+	capFreeDisk = 4       // an automatic cap takes at most 1/capFreeDisk of what is free
+)
+
+// LogCap is the cap of the log HY_IN in bytes, given the free bytes of the disk that holds it.
+func (n NATS) LogCap(free uint64) int64 { return automatic(n.MaxBytes, free) }
+
+// StoreCap is the cap of the embedded state store in bytes, given the free bytes of the disk that holds it.
+func (s State) StoreCap(free uint64) int64 { return automatic(s.MaxBytes, free) }
+
+func automatic(configured Size, free uint64) int64 {
+	if configured > 0 {
+		return int64(configured)
+	}
+	return int64(min(free/capFreeDisk, capUpper))
+}
+
+// Account returns the account with this id.
+func (c *Config) Account(id string) (Account, bool) {
+	for _, a := range c.Accounts {
+		if a.ID == id {
+			return a, true
+		}
+	}
+	return Account{}, false
+}

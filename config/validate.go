@@ -1,0 +1,266 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validator checks values against each other and against what they mean. The decoder has checked their form.
+type validator struct {
+	cfg    *Config
+	origin *origin
+	report *Report
+	failed map[string]bool // key paths that the decoder has a fault for: nothing more is said about them
+}
+
+func (v *validator) fault(path, message, fix string) {
+	if !v.failed[path] {
+		v.report.Faults = append(v.report.Faults, v.origin.fault(path, message, fix))
+	}
+}
+
+func (v *validator) warn(path, message, fix string) {
+	if !v.failed[path] {
+		v.report.Warnings = append(v.report.Warnings, v.origin.fault(path, message, fix))
+	}
+}
+
+func (v *validator) all() {
+	v.node()
+	v.listen()
+	v.admin()
+	v.nats()
+	v.state()
+	v.cluster()
+	v.between("worker.passivate_after", v.cfg.Worker.PassivateAfter, time.Second, 24*time.Hour)
+	v.accounts()
+	v.bots()
+	v.limits()
+	v.apiKeys()
+}
+
+var (
+	accountID = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+	nodeID    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+)
+
+const accountIDForm = "use 1 to 32 of a-z, 0-9, _ and -"
+
+func (v *validator) node() {
+	n := v.cfg.Node
+	if n.ID != "" && !nodeID.MatchString(n.ID) {
+		v.fault("node.id", fmt.Sprintf("%q is not a node id", n.ID), "use 1 to 64 letters, digits, _ and -, or leave it empty")
+	}
+	if len(n.Roles) == 0 {
+		v.fault("node.roles", "the node has no role", "write [ingress, worker, console]")
+	}
+	for i, r := range n.Roles {
+		if slices.Contains(n.Roles[:i], r) {
+			v.fault(fmt.Sprintf("node.roles[%d]", i), fmt.Sprintf("the role %s stands here twice", r), "remove one")
+		}
+	}
+	if v.cfg.NATS.URL == "" && len(n.Roles) > 0 && !slices.Contains(n.Roles, RoleWorker) {
+		v.fault("node.roles", "without nats.url this is the only node, and it has no worker", "add the role worker, or set nats.url")
+	}
+	if n.DataDir == "" {
+		v.fault("node.data_dir", "there is no folder for the data", "write a folder, ./data for example")
+	}
+}
+
+// address splits host:port and tells whether it is well formed.
+func (v *validator) address(path, address string) (host string, port int, ok bool) {
+	host, portText, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(portText)
+	}
+	if err == nil && host != "" && host != "localhost" {
+		if _, ipErr := netip.ParseAddr(host); ipErr != nil && strings.Trim(host, "0123456789.") == "" {
+			err = ipErr // digits and dots only, but no IPv4 address
+		}
+	}
+	if err != nil || port < 0 || port > 65535 || strings.ContainsAny(host, " /") {
+		v.fault(path, fmt.Sprintf("%q is not an address to listen on", address), "write host:port with a port from 0 to 65535, 127.0.0.1:9090 for example")
+		return "", 0, false
+	}
+	return host, port, true
+}
+
+// IsLoopback tells whether a host of a listen address can be reached from this machine only. An empty host is every
+// interface.
+func IsLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (v *validator) listen() {
+	l := v.cfg.Listen
+	taken := make(map[int]string)
+	for _, a := range []struct {
+		path, address string
+		optional      bool
+	}{
+		{"listen.callback", l.Callback, false},
+		{"listen.admin", l.Admin, false},
+		{"listen.cluster", l.Cluster, false},
+		{"listen.api", l.API, true},
+	} {
+		if a.address == "" && a.optional {
+			continue
+		}
+		host, port, ok := v.address(a.path, a.address)
+		if !ok {
+			continue
+		}
+		if other, used := taken[port]; used && port != 0 {
+			v.fault(a.path, fmt.Sprintf("port %d is also the one of %s", port, other), "give each listener a port of its own")
+		}
+		taken[port] = a.path
+		switch {
+		case a.path == "listen.cluster" && !IsLoopback(host) && v.cfg.NATS.URL == "":
+			v.fault(a.path, "without nats.url there is one node only, so its cluster listener stays on loopback",
+				"write 127.0.0.1:0, or set nats.url")
+		case a.path == "listen.cluster" && !IsLoopback(host) && v.cfg.Cluster.TLS == TLS{}:
+			v.fault(a.path, "a cluster listener off loopback needs mutual TLS", "set cluster.tls, or write 127.0.0.1:0")
+		case a.path == "listen.admin" && !IsLoopback(host) && v.cfg.Admin.Token == "":
+			v.warn(a.path, "the admin listener can be reached from other machines and there is no admin.token: health and metrics are open, the admin API is shut",
+				"listen on 127.0.0.1, or set admin.token and let only your own network in")
+		}
+	}
+}
+
+func (v *validator) admin() {
+	a := v.cfg.Admin
+	for _, t := range []struct {
+		path  string
+		token Secret
+	}{{"admin.token", a.Token}, {"admin.read_only_token", a.ReadOnlyToken}} {
+		if t.token != "" && len(t.token) < 16 {
+			v.warn(t.path, "the token is short and can be guessed", "use at least 16 random characters, from `openssl rand -hex 16` for example")
+		}
+		if strings.ContainsFunc(t.token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+			v.fault(t.path, "the token has characters that an HTTP header cannot carry", "use ASCII without blanks")
+		}
+	}
+	if a.Token != "" && a.Token == a.ReadOnlyToken {
+		v.warn("admin.read_only_token", "the read-only token is the admin token, so its holders may change things", "use two tokens")
+	}
+	if a.Token == "" && a.ReadOnlyToken == "" {
+		v.warn("admin.token", "there is no admin token: the admin API and `hongyan user show` are shut", "set admin.token")
+	}
+}
+
+func (v *validator) nats() {
+	n := v.cfg.NATS
+	if n.URL != "" {
+		for server := range strings.SplitSeq(n.URL, ",") {
+			v.url("nats.url", strings.TrimSpace(server), "nats://host:4222", "nats", "tls", "ws", "wss")
+		}
+	}
+	if n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {
+		v.fault("nats.replicas", fmt.Sprintf("%d replicas are not possible", n.Replicas), "write 1, 3 or 5")
+	}
+	v.atLeast("nats.max_bytes", n.MaxBytes)
+}
+
+// atLeast checks a cap of something on the disk: 0 is automatic.
+func (v *validator) atLeast(path string, size Size) {
+	const least = 16 << 20
+	if size != 0 && size < least {
+		v.fault(path, fmt.Sprintf("%s is too little to work with", size), "write at least 16MiB, or 0 for the automatic value")
+	}
+}
+
+// url checks that text is an absolute URL of one of the schemes. The message shows no part of it: there may be a password.
+func (v *validator) url(path, text, example string, schemes ...string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "":
+		v.fault(path, "this is not a URL", "write "+example)
+	case !slices.Contains(schemes, u.Scheme):
+		v.fault(path, fmt.Sprintf("%q is not a scheme that fits here", u.Scheme), "use "+enumerate(schemes)+", as in "+example)
+	}
+}
+
+func (v *validator) state() {
+	s := v.cfg.State
+	v.atLeast("state.max_bytes", s.MaxBytes)
+	if s.Store == StoreRedis || v.origin.has("state.redis.url") {
+		v.url("state.redis.url", s.Redis.URL, "redis://127.0.0.1:6379/0", "redis", "rediss")
+	}
+}
+
+func (v *validator) cluster() {
+	c := v.cfg.Cluster
+	if !accountID.MatchString(c.Name) {
+		v.fault("cluster.name", fmt.Sprintf("%q is not a name for a cluster", c.Name), accountIDForm)
+	}
+	if c.Partitions < 1 || c.Partitions > 4096 {
+		v.fault("cluster.partitions", fmt.Sprintf("%d partitions are not possible", c.Partitions), "write a number from 1 to 4096; 64 suits most")
+	}
+	if t := c.TLS; t != (TLS{}) && (t.Cert == "" || t.Key == "" || t.CA == "") {
+		v.fault("cluster.tls", "mutual TLS needs cert, key and ca", "set all three, or none")
+	}
+}
+
+func (v *validator) limits() {
+	l := v.cfg.Limits
+	if l.UserBurst < 0 {
+		v.fault("limits.user_burst", "the burst is negative", "write 0 or more")
+	}
+}
+
+func (v *validator) apiKeys() {
+	for i, k := range v.cfg.APIKeys {
+		at := fmt.Sprintf("api_keys[%d]", i)
+		if !accountID.MatchString(k.ID) {
+			v.fault(at+".id", fmt.Sprintf("%q is not an id", k.ID), accountIDForm)
+		}
+		if slices.ContainsFunc(v.cfg.APIKeys[:i], func(o APIKey) bool { return o.ID == k.ID && k.ID != "" }) {
+			v.fault(at+".id", fmt.Sprintf("the id %q is given twice", k.ID), "use another")
+		}
+		if k.Secret == "" {
+			v.fault(at+".secret", "the key has no secret", "set secret or secret_file")
+		}
+		for j, id := range k.Accounts {
+			if _, ok := v.cfg.Account(id); !ok {
+				v.fault(fmt.Sprintf("%s.accounts[%d]", at, j), fmt.Sprintf("there is no account %q", id), didYouMean(id, v.accountIDs()))
+			}
+		}
+	}
+}
+
+func (v *validator) accountIDs() []string {
+	var ids []string
+	for _, a := range v.cfg.Accounts {
+		ids = append(ids, a.ID)
+	}
+	return ids
+}
+
+func (v *validator) between(path string, d, low, high time.Duration) {
+	if d < low || d > high {
+		v.fault(path, fmt.Sprintf("%s is out of range", d), fmt.Sprintf("write a duration from %s to %s", brief(low), brief(high)))
+	}
+}
+
+// brief is a duration without its empty parts: 10m instead of 10m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
