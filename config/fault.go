@@ -191,7 +191,11 @@ func (o *origin) shown(line int) string {
 	runes := []rune(o.lines[line-1])
 	for _, s := range o.covered {
 		if s.line == line {
-			for i := max(s.column-1, 0); i < min(s.column-1+s.width, len(runes)); i++ {
+			start, end := max(s.column-1, 0), min(s.column-1+s.width, len(runes))
+			for start < end && runes[start] == ' ' {
+				start++
+			}
+			for i := start; i < end; i++ {
 				runes[i] = '*'
 			}
 		}

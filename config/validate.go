@@ -21,15 +21,25 @@ type validator struct {
 }
 
 func (v *validator) fault(path, message, fix string) {
-	if !v.failed[path] {
+	if !v.alreadyFailed(path) {
 		v.report.Faults = append(v.report.Faults, v.origin.fault(path, message, fix))
 	}
 }
 
 func (v *validator) warn(path, message, fix string) {
-	if !v.failed[path] {
+	if !v.alreadyFailed(path) {
 		v.report.Warnings = append(v.report.Warnings, v.origin.fault(path, message, fix))
 	}
+}
+
+// alreadyFailed tells whether the decoder has a fault about the value at path or a part of it.
+func (v *validator) alreadyFailed(path string) bool {
+	for p := range v.failed {
+		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *validator) all() {

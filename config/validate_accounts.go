@@ -131,7 +131,9 @@ func (v *validator) whichBot(name string) string {
 }
 
 func (v *validator) reply(at string, r Reply) {
-	v.between(at+".deadline", r.Deadline, 500*time.Millisecond, 5*time.Second-time.Millisecond)
+	if r.Deadline < 500*time.Millisecond || r.Deadline >= 5*time.Second {
+		v.fault(at+".deadline", fmt.Sprintf("%s is out of range: WeChat hangs up at 5s", r.Deadline), "write a duration from 500ms to less than 5s")
+	}
 	if r.Deadline > 4800*time.Millisecond && r.Deadline < 5*time.Second {
 		v.warn(at+".deadline", "little time is left for the answer to travel before WeChat hangs up at 5s", "write 4600ms")
 	}

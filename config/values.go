@@ -82,8 +82,13 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// MarshalText is String.
-func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalYAML writes what UnmarshalText reads.
+func (s Size) MarshalYAML() (any, error) {
+	if s == 0 {
+		return 0, nil // a number, not the text "0"
+	}
+	return s.String(), nil
+}
 
 // Rate is a number of events in a time, written 10/s, 30/m or 500/h. The zero Rate is written 0 and means off.
 type Rate struct {
@@ -138,8 +143,13 @@ func (r Rate) String() string {
 	return "0"
 }
 
-// MarshalText is String.
-func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+// MarshalYAML writes what UnmarshalText reads.
+func (r Rate) MarshalYAML() (any, error) {
+	if r.Count == 0 {
+		return 0, nil // a number, not the text "0"
+	}
+	return r.String(), nil
+}
 
 // parseDuration reads 4600ms, 15m, 1h30m; 0 needs no unit.
 func parseDuration(text string) (time.Duration, error) {
