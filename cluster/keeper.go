@@ -1,0 +1,312 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffMost  = 5 * time.Second
+	// calmAfter is how long a tenure must last for the next fault to count as the first again.
+	calmAfter = 10 * time.Second
+	// heldPoll is how often a held lease is looked at when nothing else wakes the keeper.
+	heldPoll = time.Second
+	// checkpointTimeout bounds the read of the checkpoint's epoch.
+	checkpointTimeout = 2 * time.Second
+	// stopPatience is how long a stopped actor may take to end its current message.
+	stopPatience = 2 * time.Second
+	// takeoverPause: within it a second unplanned takeover of one partition needs two independent signs (DESIGN rule 20).
+	takeoverPause = 2 * time.Second
+)
+
+// PartitionActorID is the id of a partition's actor on the node that owns it.
+func PartitionActorID(partition int) string { return "partition-" + strconv.Itoa(partition) }
+
+// keeper takes, holds and releases one partition, one step after the other. Only its own goroutine touches its fields,
+// except running, which anybody may read.
+type keeper struct {
+	node      *Node
+	partition int
+	log       *slog.Logger
+	running   atomic.Bool // the actor was started and not yet told to end
+
+	faults      int       // tenures in a row that ended in a fault or never began
+	wantedSince time.Time // since when the partition has been wanted here without a tenure
+	blockedBy   string    // mark of the live owner that is waited for
+	blocked     time.Time // since when
+}
+
+func newKeeper(n *Node, partition int) *keeper {
+	return &keeper{node: n, partition: partition, log: n.log.With("partition", partition)}
+}
+
+// run returns when the node leaves and the partition is handed over.
+func (k *keeper) run() {
+	for {
+		v, changed := k.node.board.load()
+		switch {
+		case v.leaving && !v.fenced:
+			k.vacate(v)
+			return
+		case v.leaving:
+			return
+		case !v.wants(k.partition):
+			k.wantedSince, k.blockedBy = time.Time{}, ""
+			_, moved := k.node.leases.seen(k.partition)
+			if v.settled && !v.fenced {
+				k.vacate(v)
+			}
+			k.wait(changed, moved, 0)
+			continue
+		}
+		if k.wantedSince.IsZero() {
+			k.wantedSince = time.Now()
+		}
+		_, moved := k.node.leases.seen(k.partition)
+		own, err := k.take(v)
+		switch {
+		case errors.Is(err, errLeaseHeld), errors.Is(err, errLeaseMoved):
+			k.wait(changed, moved, heldPoll)
+		case err != nil:
+			k.log.Warn("the partition could not be taken and is tried again", "error", err)
+			k.pause()
+		default:
+			k.tenure(own)
+		}
+	}
+}
+
+// wait returns at a change of the view or of the lease, or after the given time if that is not 0.
+func (k *keeper) wait(changed, moved <-chan struct{}, most time.Duration) {
+	var timeout <-chan time.Time
+	if most > 0 {
+		timeout = time.After(most)
+	}
+	select {
+	case <-changed:
+	case <-moved:
+	case <-timeout:
+	}
+}
+
+// pause waits before another try, longer after every fault, and less when the node leaves.
+func (k *keeper) pause() {
+	wait := time.After(backoff(k.faults))
+	k.faults++
+	select {
+	case <-wait:
+	case <-k.node.board.left:
+	}
+}
+
+// backoff is 100 ms, doubled with every earlier failure, at most 5 s.
+func backoff(failures int) time.Duration {
+	return min(backoffFirst<<min(failures, 10), backoffMost)
+}
+
+// taken is a lease that this node won.
+type taken struct {
+	Ownership
+	lease    Lease
+	revision uint64
+}
+
+// take wins the lease if it is free or its owner is gone. errLeaseHeld and errLeaseMoved mean: look again when something
+// changes.
+func (k *keeper) take(v *view) (taken, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkpointTimeout+2*storeTimeout)
+	defer cancel()
+	old, revision, err := k.node.leases.read(ctx, k.partition)
+	if err != nil {
+		return taken{}, err
+	}
+	if !old.free() && old.Member != v.self {
+		if err := k.passOver(v, old); err != nil {
+			return taken{}, err
+		}
+	}
+	reading, done := context.WithTimeout(ctx, checkpointTimeout)
+	defer done()
+	checkpoint, err := k.node.opts.Owner.CheckpointEpoch(reading, k.partition)
+	if err != nil {
+		return taken{}, fmt.Errorf("read the checkpoint's epoch of partition %d: %w", k.partition, err)
+	}
+	own := Ownership{
+		Partition: k.partition,
+		Epoch:     1 + max(old.Epoch, checkpoint),
+		Mark:      fmt.Sprintf("%016x", k.node.opts.Random()),
+		Planned:   old.Released || (revision == 0 && checkpoint == 0),
+	}
+	next := Lease{Node: k.node.opts.NodeID, Member: v.self, Epoch: own.Epoch, Mark: own.Mark, At: time.Now().UTC()}
+	written, err := k.node.leases.swap(ctx, k.partition, next, revision)
+	if errors.Is(err, errLeaseMoved) {
+		k.node.metrics.conflicts.Inc()
+	}
+	if err != nil {
+		return taken{}, err
+	}
+	k.node.metrics.takeovers.WithLabelValues(strconv.FormatBool(own.Planned)).Inc()
+	return taken{Ownership: own, lease: next, revision: written}, nil
+}
+
+// passOver tells whether another owner's unreleased lease may be taken: nil if it may, else errLeaseHeld.
+func (k *keeper) passOver(v *view, old Lease) error {
+	if signs, gone := v.gone[old.Member]; gone {
+		seen, _ := k.node.leases.seen(k.partition)
+		recent := !seen.moved.IsZero() && time.Since(seen.moved) < takeoverPause
+		if recent && signs&(signs-1) == 0 && signs&signGoodbye == 0 { // one sign alone
+			return errLeaseHeld
+		}
+		k.log.Info("the owner is gone, its partition is taken", "owner", old.Node, "epoch", old.Epoch)
+		return nil
+	}
+	if _, live := v.live(old.Member); !live {
+		k.node.membership.inquire(old.Member)
+		return errLeaseHeld
+	}
+	// A live owner sees the same workers and hands over. One that beats but does not hand over is passed over in the end:
+	// the epoch keeps its writes out.
+	if k.blockedBy != old.Mark {
+		k.blockedBy, k.blocked = old.Mark, time.Now()
+		return errLeaseHeld
+	}
+	if waited := time.Since(k.blocked); waited > 2*k.node.opts.HandOver+stopPatience {
+		k.log.Warn("the owner is alive but does not hand over; its partition is taken", "owner", old.Node, "waited", waited)
+		return nil
+	}
+	return errLeaseHeld
+}
+
+// tenure runs the partition's actor until it ends or has to.
+func (k *keeper) tenure(own taken) {
+	n := k.node
+	root := n.transport.system.Root
+	n.holding.Add(1)
+	defer func() {
+		n.holding.Add(-1)
+		n.board.touch()
+	}()
+	pid, err := spawnGuarded(n.transport.system, n.opts.Owner.Props(own.Ownership), PartitionActorID(k.partition), k.log)
+	if err != nil {
+		k.log.Error("the partition's actor cannot be started", "epoch", own.Epoch, "error", err)
+		k.pause()
+		return
+	}
+	ended := make(chan struct{})
+	root.Send(n.warden, watch{pid, ended})
+	n.metrics.takeoverTime.Observe(time.Since(k.wantedSince).Seconds())
+	n.metrics.owned.Inc()
+	k.running.Store(true)
+	n.board.touch()
+	k.log.Debug("the partition is owned", "epoch", own.Epoch, "mark", own.Mark, "planned", own.Planned)
+
+	began := time.Now()
+	why := k.hold(own, ended)
+	k.running.Store(false)
+	n.metrics.owned.Dec()
+	k.wantedSince, k.blockedBy = time.Time{}, ""
+	if time.Since(began) > calmAfter {
+		k.faults = 0
+	}
+	switch why {
+	case endUnwanted:
+		k.handOver(own, pid, ended)
+	case endFenced, endLost:
+		// Not released: what this actor did not finish belongs to a takeover that counts as unplanned.
+		k.log.Warn("the partition is dropped", "reason", why, "epoch", own.Epoch)
+		root.Stop(pid)
+		k.awaitEnd(ended, stopPatience)
+	case endFault:
+		n.metrics.faults.Inc()
+		k.log.Warn("the partition's actor ended by itself; the partition is taken anew", "epoch", own.Epoch, "wait", backoff(k.faults))
+		k.pause()
+	}
+}
+
+// Why a tenure ended.
+const (
+	endUnwanted = "it belongs elsewhere"
+	endFenced   = "this node does not trust itself"
+	endLost     = "the lease has another owner"
+	endFault    = "its actor ended"
+)
+
+// hold returns when the tenure has to end, or its actor did.
+func (k *keeper) hold(own taken, ended <-chan struct{}) string {
+	for {
+		v, changed := k.node.board.load()
+		seen, moved := k.node.leases.seen(k.partition)
+		switch {
+		case v.fenced:
+			return endFenced
+		case seen.lease.Mark != own.Mark:
+			return endLost
+		case !v.wants(k.partition):
+			return endUnwanted
+		}
+		select {
+		case <-changed:
+		case <-moved:
+		case <-ended:
+			return endFault
+		}
+	}
+}
+
+// handOver lets the actor finish and writes its checkpoint, then releases the lease. An actor that takes too long is
+// stopped; its lease is then given back without the word that it was in order.
+func (k *keeper) handOver(own taken, pid *actor.PID, ended <-chan struct{}) {
+	root := k.node.transport.system.Root
+	root.Send(pid, k.node.opts.ReleaseMessage())
+	next := own.lease
+	next.Released, next.At = true, time.Now().UTC()
+	if !k.awaitEnd(ended, k.node.opts.HandOver) {
+		k.node.metrics.forcedReleases.Inc()
+		k.log.Warn("the partition's actor did not hand over in time and is stopped", "epoch", own.Epoch)
+		root.Stop(pid)
+		k.awaitEnd(ended, stopPatience)
+		next.Released, next.Member = false, ""
+	}
+	k.free(next, own.revision)
+}
+
+// vacate gives back a lease that this process holds without a tenure: after a fault or a fence the partition turned out to
+// belong elsewhere.
+func (k *keeper) vacate(v *view) {
+	seen, _ := k.node.leases.seen(k.partition)
+	if seen.lease.free() || seen.lease.Member != v.self {
+		return
+	}
+	next := seen.lease
+	next.Member, next.At = "", time.Now().UTC()
+	k.free(next, seen.revision)
+}
+
+func (k *keeper) free(next Lease, revision uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*storeTimeout)
+	defer cancel()
+	if _, err := k.node.leases.swap(ctx, k.partition, next, revision); err != nil {
+		// Harmless: the next owner takes it once this process is gone.
+		k.log.Warn("the lease could not be given back", "epoch", next.Epoch, "error", err)
+	}
+}
+
+// awaitEnd tells whether the actor ended in time.
+func (k *keeper) awaitEnd(ended <-chan struct{}, most time.Duration) bool {
+	timeout := time.NewTimer(most)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}

@@ -1,0 +1,415 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	tick           = 100 * time.Millisecond // pings and judgements
+	beatEvery      = 300 * time.Millisecond // heartbeats to all
+	silenceAfter   = 1500 * time.Millisecond
+	standstill     = 1500 * time.Millisecond // a gap between two ticks after which this node trusts nothing it knew
+	disconnectedIn = 1500 * time.Millisecond // the same for its connection: the others judge it gone by then
+	missesNeeded   = 2                       // pings in a row without responder: one may fall into a reconnect
+	greetQuiet     = 60 * time.Millisecond   // no more answers to the greeting
+	greetMost      = 300 * time.Millisecond
+	// buryAfter is how long a member that is gone stays in proto.actor's list. What leaves that list is refused by its id for
+	// ever, so a process that was only paused must come back before.
+	buryAfter   = 30 * time.Second
+	buriedMost  = 4096 // ids kept to tell the dead; the oldest go first
+	inboxLength = 4096
+)
+
+const (
+	fenceStandstill   = "standstill"
+	fenceDisconnected = "disconnected"
+)
+
+// ErrBuried ends Run: this process was away for so long that the others refuse its id. A new Node gets a new one.
+var ErrBuried = errors.New("the other members gave this process up; start it again")
+
+// peer is another process, as far as this one knows it.
+type peer struct {
+	member Member // only the ID until its record was heard
+	heard  time.Time
+	misses int
+	signs  sign      // 0: alive
+	goneAt time.Time // when it was judged gone
+}
+
+func (p *peer) known() bool { return p.member.Address != "" }
+
+// membership judges who is alive. All fields belong to the goroutine of run.
+type membership struct {
+	node   *Node
+	conn   *nats.Conn
+	log    *slog.Logger
+	now    func() time.Time
+	self   Member
+	peers  map[string]*peer
+	buried []string
+
+	inbox    chan *nats.Msg
+	inquired chan string
+	prefix   string // of all subjects
+	pongs    string // prefix of the replies to our pings
+
+	lastTick     time.Time
+	lastBeat     time.Time
+	disconnected time.Time // since when, zero while connected
+	fenced       bool
+	fencedAt     time.Time
+	forever      bool // buried
+}
+
+func newMembership(n *Node) *membership {
+	return &membership{
+		node: n, conn: n.opts.Conn, log: n.log, now: n.now,
+		self: Member{
+			ID: n.transport.system.ID, Node: n.opts.NodeID, Address: n.transport.system.Address(), Worker: n.opts.Owner != nil,
+		},
+		peers:    map[string]*peer{},
+		inbox:    make(chan *nats.Msg, inboxLength),
+		inquired: make(chan string, inboxLength),
+		prefix:   "hy.member." + n.opts.Name + ".",
+		pongs:    n.opts.Conn.NewInbox() + ".",
+	}
+}
+
+// inquire asks for a judgement about a process of which only the id is known, from a lease. It never blocks.
+func (m *membership) inquire(id string) {
+	select {
+	case m.inquired <- id:
+	default: // the keeper asks again
+	}
+}
+
+// run returns nil when ctx ends.
+func (m *membership) run(ctx context.Context) error {
+	if err := m.greet(ctx); err != nil {
+		return err
+	}
+	subjects := []string{m.prefix + "hb", m.prefix + "hello", m.prefix + "ping." + m.self.ID, m.prefix + "buried." + m.self.ID, m.pongs + "*"}
+	for _, subject := range subjects {
+		sub, err := m.conn.ChanSubscribe(subject, m.inbox)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	m.lastTick = m.now()
+	m.beat()
+	m.publish()
+	left := m.node.board.left
+	for {
+		select {
+		case <-ctx.Done():
+			m.self.Bye = true
+			m.beat()
+			return flushed(m.conn)
+		case <-left:
+			left = nil
+			m.self.Leaving = true
+			m.beat()
+			m.publish()
+		case msg := <-m.inbox:
+			m.receive(msg)
+		case id := <-m.inquired:
+			m.track(id)
+		case <-ticker.C:
+			m.judge()
+		}
+		if m.forever {
+			return ErrBuried
+		}
+	}
+}
+
+// flushed makes sure that the last words are out; a connection that is down says nothing anyway.
+func flushed(conn *nats.Conn) error {
+	if conn.IsConnected() {
+		_ = conn.FlushTimeout(storeTimeout)
+	}
+	return nil
+}
+
+// greet asks everybody to speak up, so that the first judgement knows them. Nobody there is known at once.
+func (m *membership) greet(ctx context.Context) error {
+	inbox := m.conn.NewInbox()
+	sub, err := m.conn.SubscribeSync(inbox)
+	if err != nil {
+		return fmt.Errorf("greet the other members: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := m.conn.PublishRequest(m.prefix+"hello", inbox, m.self.encode()); err != nil {
+		return fmt.Errorf("greet the other members: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, greetMost)
+	defer cancel()
+	for {
+		quiet, done := context.WithTimeout(ctx, greetQuiet)
+		msg, err := sub.NextMsgWithContext(quiet)
+		done()
+		if err != nil || noResponders(msg) { // nats.go itself turns "no responders" into an error here
+			if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && len(m.peers) == 0 {
+				continue // somebody listens but has not answered yet
+			}
+			return nil
+		}
+		m.hear(msg.Data)
+	}
+}
+
+func noResponders(msg *nats.Msg) bool {
+	return len(msg.Data) == 0 && msg.Header.Get("Status") == "503"
+}
+
+func (m *membership) receive(msg *nats.Msg) {
+	switch {
+	case strings.HasPrefix(msg.Subject, m.pongs):
+		id := strings.TrimPrefix(msg.Subject, m.pongs)
+		if p := m.peers[id]; p != nil && noResponders(msg) {
+			p.misses++
+			return
+		}
+		m.hear(msg.Data)
+	case msg.Subject == m.prefix+"hb":
+		m.hear(msg.Data)
+	case msg.Subject == m.prefix+"hello":
+		_ = msg.Respond(m.self.encode()) // a lost answer is made good by the next heartbeat
+		m.hear(msg.Data)
+	case msg.Subject == m.prefix+"ping."+m.self.ID:
+		_ = msg.Respond(m.self.encode())
+	case msg.Subject == m.prefix+"buried."+m.self.ID:
+		m.forever = true
+	}
+}
+
+// hear takes a member's own word: it is alive.
+func (m *membership) hear(record []byte) {
+	other, err := decodeMember(record)
+	if err != nil {
+		m.log.Warn("a heartbeat cannot be read", "error", err)
+		return
+	}
+	if other.ID == m.self.ID {
+		return
+	}
+	if slices.Contains(m.buried, other.ID) {
+		_ = m.conn.Publish(m.prefix+"buried."+other.ID, nil)
+		return
+	}
+	p := m.peers[other.ID]
+	if other.Bye {
+		if p != nil {
+			m.log.Info("a member left", "member", other.ID, "node", other.Node)
+			p.signs |= signGoodbye
+			m.bury(other.ID)
+			m.publish()
+		}
+		return
+	}
+	if p == nil {
+		p = &peer{}
+		m.peers[other.ID] = p
+	}
+	news := !p.known() || p.signs != 0 || p.member != other
+	if !p.known() {
+		m.log.Info("a member joined", "member", other.ID, "node", other.Node, "address", other.Address)
+		m.succeed(other)
+		m.lastBeat = time.Time{} // it learns of us at the next tick
+	} else if p.signs != 0 {
+		m.log.Info("a member that was given up is back", "member", other.ID, "node", other.Node)
+	}
+	p.member, p.heard, p.misses, p.signs = other, m.now(), 0, 0
+	if news {
+		m.publish()
+	}
+}
+
+// succeed buries whoever is gone from the address that a new member has: were the end of the old one told to proto.actor
+// later, it would cut the new one's stream.
+func (m *membership) succeed(next Member) {
+	for id, p := range m.peers {
+		if p.signs != 0 && p.member.Address == next.Address {
+			m.bury(id)
+		}
+	}
+}
+
+func (m *membership) track(id string) {
+	if m.peers[id] != nil || slices.Contains(m.buried, id) || id == m.self.ID {
+		return
+	}
+	if !memberID.MatchString(id) { // no process of ours ever had such an id, and it would not do as a subject
+		m.buried = append(m.buried, id)
+		m.publish()
+		return
+	}
+	m.peers[id] = &peer{member: Member{ID: id}, heard: m.now()}
+	m.ping(id)
+}
+
+func (m *membership) ping(id string) {
+	_ = m.conn.PublishRequest(m.prefix+"ping."+id, m.pongs+id, nil) // a ping that is not sent judges nobody
+}
+
+func (m *membership) beat() {
+	m.lastBeat = m.now()
+	_ = m.conn.Publish(m.prefix+"hb", m.self.encode()) // the next one is near
+}
+
+// judge runs at every tick: first about itself, then, if it may, about the others.
+func (m *membership) judge() {
+	now := m.now()
+	gap := now.Sub(m.lastTick)
+	m.lastTick = now
+	if gap > standstill {
+		m.fence(fenceStandstill, gap)
+	}
+	if !m.trustsConnection(now) {
+		return
+	}
+	if m.fenced {
+		// One whole tick for the views to be seen, then until everything is dropped.
+		if now.Sub(m.fencedAt) < tick || m.node.holding.Load() > 0 {
+			return
+		}
+		m.fenced = false
+		m.forgive(now)
+		m.log.Info("this node trusts itself again")
+	}
+	if now.Sub(m.lastBeat) >= beatEvery {
+		m.beat()
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.peers)) {
+		m.judgePeer(m.peers[id], now)
+	}
+	m.publish()
+}
+
+// trustsConnection tells whether this node hears the others. While it does not, and at the first moment after, it judges
+// nobody.
+func (m *membership) trustsConnection(now time.Time) bool {
+	if m.conn.IsConnected() {
+		if !m.disconnected.IsZero() {
+			m.disconnected = time.Time{}
+			m.forgive(now)
+			m.beat()
+		}
+		return true
+	}
+	if m.disconnected.IsZero() {
+		m.disconnected = now
+	}
+	if away := now.Sub(m.disconnected); away > disconnectedIn && !m.fenced {
+		m.fence(fenceDisconnected, away)
+	}
+	return false
+}
+
+// fence makes this node drop all it owns: others may have judged it gone and taken over.
+func (m *membership) fence(reason string, gap time.Duration) {
+	m.fencedAt = m.now()
+	m.forgive(m.fencedAt)
+	if m.fenced {
+		return
+	}
+	m.fenced = true
+	m.node.metrics.fences.WithLabelValues(reason).Inc()
+	m.log.Warn("this node does not trust itself and drops its partitions", "reason", reason, "gap", gap)
+	m.publish()
+}
+
+// forgive starts all judgements afresh.
+func (m *membership) forgive(now time.Time) {
+	for _, p := range m.peers {
+		if p.signs == 0 {
+			p.heard, p.misses = now, 0
+		}
+	}
+}
+
+func (m *membership) judgePeer(p *peer, now time.Time) {
+	id := p.member.ID
+	if p.signs != 0 && now.Sub(p.goneAt) > buryAfter {
+		m.bury(id)
+		return
+	}
+	before := p.signs
+	if now.Sub(p.heard) > silenceAfter {
+		p.signs |= signSilent
+	}
+	if p.misses >= missesNeeded {
+		p.signs |= signNoResponders
+	}
+	if before == 0 && p.signs != 0 {
+		p.goneAt = now
+		if p.known() {
+			m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
+				"noResponders", p.signs&signNoResponders != 0)
+		}
+	}
+	m.ping(id)
+}
+
+func (m *membership) bury(id string) {
+	delete(m.peers, id)
+	m.buried = append(m.buried, id)
+	if extra := len(m.buried) - buriedMost; extra > 0 {
+		m.buried = slices.Delete(m.buried, 0, extra)
+	}
+}
+
+// publish tells the rest of the node what is believed now.
+func (m *membership) publish() {
+	v := &view{self: m.self.ID, fenced: m.fenced, settled: true, gone: map[string]sign{}}
+	v.members = []Member{m.self}
+	v.roster = []Member{m.self}
+	for id, p := range m.peers {
+		if p.signs != 0 {
+			v.gone[id] = p.signs
+		} else if p.known() {
+			v.members = append(v.members, p.member)
+		}
+		if p.known() {
+			v.roster = append(v.roster, p.member)
+		}
+	}
+	for _, id := range m.buried {
+		v.gone[id] = signGoodbye
+	}
+	byID := func(a, b Member) int { return cmp.Compare(a.ID, b.ID) }
+	slices.SortFunc(v.members, byID)
+	slices.SortFunc(v.roster, byID)
+	old, _ := m.node.board.load()
+	if slices.Equal(old.members, v.members) {
+		v.desired = old.desired
+	} else {
+		v.desired = place(m.node.opts.Partitions, workers(v.members))
+	}
+	m.node.metrics.members.Set(float64(len(v.members)))
+	m.node.board.publish(v)
+}
+
+func workers(members []Member) []string {
+	var ids []string
+	for _, m := range members {
+		if m.Worker && !m.Leaving {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}

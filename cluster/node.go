@@ -1,0 +1,234 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Ownership is one tenure of one partition.
+type Ownership struct {
+	Partition int
+	Epoch     uint64 // 1 + max(lease, checkpoint); every write under this tenure carries it
+	Mark      string // random, names the tenure
+	Planned   bool   // the former owner released the partition in order, or there was none
+}
+
+// Partitions is what the cluster needs of the partitions' actors and of their store.
+type Partitions interface {
+	// CheckpointEpoch is the epoch in the partition's checkpoint, 0 if there is none yet.
+	CheckpointEpoch(ctx context.Context, partition int) (uint64, error)
+	// Props makes the partition's actor for one tenure. The actor ends by itself when its epoch turns out to be stale, and
+	// after Options.ReleaseMessage. It answers *messages.Activate with *messages.Activated.
+	Props(o Ownership) *actor.Props
+}
+
+// Options configure a Node. All fields without a default must be set.
+type Options struct {
+	Name       string // the cluster's name, [a-z0-9_-]{1,32}
+	NodeID     string // this node's name for people; it may come back after a restart
+	Listen     string // host:port of proto.actor's transport; loopback only, because it is plain
+	Partitions int    // fixed for the life of the log, see CheckLayout
+	Streams    int    // into how many streams the log is split; default 1
+	Conn       *nats.Conn
+	JetStream  jetstream.JetStream
+	Replicas   int        // of the bucket with the leases; default 1
+	Owner      Partitions // nil: this node owns no partitions and only asks
+
+	ReleaseMessage func() any    // the message that asks a partition's actor to hand over and stop by itself
+	HandOver       time.Duration // how long the actor may take for that; default 10 s
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Random     func() uint64 // makes owner marks; default crypto/rand
+}
+
+// Node is this process's membership in the cluster.
+type Node struct {
+	opts       Options
+	log        *slog.Logger
+	metrics    *metrics
+	board      *board
+	transport  *transport
+	membership *membership
+	leases     *leases                // set by Run before anything that uses it
+	leaseTable atomic.Pointer[leases] // the same, for callers that may come before Run
+	router     *router
+	warden     *actor.PID
+	keepers    []*keeper
+	holding    atomic.Int32 // keepers that have an actor running or stopping
+	started    atomic.Bool
+	ready      chan struct{}
+	readyOnce  sync.Once
+	now        func() time.Time
+}
+
+var clusterName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+
+// New checks the options and makes the actor system, which is usable at once for local actors. It touches neither the
+// network nor the bucket; Run does.
+func New(o Options) (*Node, error) {
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("cluster options: %w", err)
+	}
+	n := &Node{
+		opts:  o,
+		log:   o.Logger.With("part", "cluster"),
+		board: newBoard(),
+		ready: make(chan struct{}),
+		now:   time.Now,
+	}
+	var err error
+	if n.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, err
+	}
+	n.router = &router{node: n, cache: newPIDCache(pidCacheSize)}
+	if n.transport, err = newTransport(o, n.router, n.board); err != nil {
+		return nil, err
+	}
+	n.router.root = n.transport.system.Root
+	n.warden = spawnWarden(n.transport.system)
+	if o.Owner != nil {
+		for p := range o.Partitions {
+			n.keepers = append(n.keepers, newKeeper(n, p))
+		}
+	}
+	return n, nil
+}
+
+func (o *Options) complete() error {
+	switch {
+	case !clusterName.MatchString(o.Name):
+		return fmt.Errorf("the name %q is not of the form [a-z0-9_-]{1,32}", o.Name)
+	case o.NodeID == "":
+		return errors.New("the node has no id")
+	case o.Partitions <= 0:
+		return fmt.Errorf("%d partitions: at least one is needed", o.Partitions)
+	case o.Conn == nil || o.JetStream == nil:
+		return errors.New("no connection to NATS was given")
+	case o.Owner != nil && o.ReleaseMessage == nil:
+		return errors.New("partitions are to be owned, but there is no release message")
+	}
+	if o.Streams == 0 {
+		o.Streams = 1
+	}
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.HandOver == 0 {
+		o.HandOver = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Random == nil {
+		o.Random = cryptoRandom
+	}
+	return nil
+}
+
+// cryptoRandom never fails: since Go 1.24 crypto/rand ends the process instead.
+func cryptoRandom() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// Run joins the cluster, takes the partitions that belong here and serves them until ctx ends. It then leaves in order:
+// partition actors hand over and stop, leases are released, the members are told. It returns after all of that, nil if the
+// leave was asked for by ctx. A Node runs once.
+func (n *Node) Run(ctx context.Context) error {
+	if !n.started.CompareAndSwap(false, true) {
+		return errors.New("this cluster node ran already; make a new one")
+	}
+	defer func() { _ = n.transport.system.Root.StopFuture(n.warden).Wait() }()
+	bucket, err := openBucket(ctx, n.opts.JetStream, n.opts.Replicas)
+	if err != nil {
+		return err
+	}
+	layout := Layout{Partitions: n.opts.Partitions, Streams: n.opts.Streams}
+	if _, err := checkLayout(ctx, bucket, layout); err != nil {
+		return err
+	}
+	n.leases = newLeases(bucket, n.opts.Partitions, n.opts.Conn, n.log)
+	n.leaseTable.Store(n.leases)
+	if err := n.transport.start(ctx); err != nil {
+		return errors.Join(err, n.transport.stop())
+	}
+	n.membership = newMembership(n)
+	err = n.serve(ctx)
+	return errors.Join(err, n.transport.stop())
+}
+
+// serve runs the goroutines of a node that is on the network. Work outlives ctx, because leaving in order is work.
+func (n *Node) serve(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, work := errgroup.WithContext(work)
+	g.Go(func() error { return n.membership.run(work) })
+	g.Go(func() error { return n.leases.run(work) })
+	g.Go(func() error { return n.transport.publishMembers(work) })
+	g.Go(func() error {
+		// The keepers get no context: the board tells them to leave, and each bounds its own steps.
+		var keepers sync.WaitGroup
+		for _, k := range n.keepers {
+			keepers.Go(k.run)
+		}
+		n.announceReady(work)
+		select {
+		case <-ctx.Done():
+		case <-work.Done(): // one of the others failed
+		}
+		n.board.leave()
+		keepers.Wait()
+		cancel()
+		return nil
+	})
+	return g.Wait()
+}
+
+// announceReady starts the goroutine that closes Ready; it ends with ctx or when it did.
+func (n *Node) announceReady(ctx context.Context) {
+	go func() {
+		for {
+			v, changed := n.board.load()
+			if v.settled && n.ownsDesired(v) {
+				n.readyOnce.Do(func() { close(n.ready) })
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+func (n *Node) ownsDesired(v *view) bool {
+	for _, k := range n.keepers {
+		if v.wants(k.partition) && !k.running.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// Ready is closed once every partition that belongs on this node is owned and its actor was started.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// System is the node's actor system.
+func (n *Node) System() *actor.ActorSystem { return n.transport.system }

@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	protoactor "github.com/asynkron/protoactor-go/cluster"
+	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// maxBatchBytes bounds one gRPC message, which is a batch of up to writerBatch actor messages; gRPC's own bound of 4 MiB
+	// breaks the stream when 1,000 replies with a user's state meet in one.
+	maxBatchBytes = 32 << 20
+	writerBatch   = 128
+	// writerQueue is the first size of a queue that grows: the library's default takes 16 MB for every peer.
+	writerQueue = 1024
+	// shutdownMost bounds the end of the transport; gRPC sometimes does not stop gracefully while peers hold streams.
+	shutdownMost = 2 * time.Second
+)
+
+// transport owns proto.actor: its actor system, its remoting, and its idea of a cluster.
+type transport struct {
+	system   *actor.ActorSystem
+	cluster  *protoactor.Cluster
+	provider *provider
+	router   *router
+	board    *board
+	listen   string
+	log      *slog.Logger
+
+	started chan struct{} // closed when StartMember returned or panicked
+	failure error         // set before that
+	begun   bool
+	end     sync.Once
+}
+
+func newTransport(o Options, r *router, b *board) (*transport, error) {
+	host, port, err := loopback(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	t := &transport{
+		provider: &provider{listening: make(chan struct{})},
+		router:   r, board: b, listen: o.Listen, log: o.Logger, started: make(chan struct{}),
+	}
+	t.system = actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return libraryLogger(o.Logger) }),
+		actor.WithDeadLetterRequestLogging(false),
+	)
+	transportConfig := remote.Configure(host, port,
+		remote.WithServerOptions(
+			grpc.MaxRecvMsgSize(maxBatchBytes), grpc.MaxSendMsgSize(maxBatchBytes),
+			grpc.ChainUnaryInterceptor(t.recoverUnary), grpc.ChainStreamInterceptor(t.recoverStream),
+		),
+		remote.WithDialOptions(
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBatchBytes), grpc.MaxCallSendMsgSize(maxBatchBytes)),
+		),
+		remote.WithEndpointWriterBatchSize(writerBatch),
+		remote.WithEndpointWriterQueueSize(writerQueue),
+	)
+	t.cluster = protoactor.New(t.system, protoactor.Configure(o.Name, t.provider, &lookup{router: r}, transportConfig,
+		// Gossip's own expiry is one-sided and blocks members for ever; our membership judges.
+		protoactor.WithHeartbeatExpiration(24*time.Hour),
+		protoactor.WithClusterContextProducer(func(*protoactor.Cluster) protoactor.Context { return r }),
+	))
+	return t, nil
+}
+
+// loopback splits the address to listen on and refuses all that others can reach: whoever may connect may stop any actor.
+func loopback(listen string) (string, int, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("the cluster's listen address %q: %w", listen, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("the cluster's listen address %q: the port is not a number from 0 to 65535", listen)
+	}
+	ip := net.ParseIP(host)
+	if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", 0, fmt.Errorf("the cluster's listen address %q is not on loopback, and its transport is not encrypted: use 127.0.0.1:0", listen)
+	}
+	if ip != nil && ip.To4() == nil {
+		host = "[" + host + "]" // the library joins host and port with a bare colon
+	}
+	return host, int(n), nil
+}
+
+// start brings the transport up and returns as soon as it listens; the library then sleeps for a second of its own. The
+// goroutine ends by itself after that, and stop waits for it.
+func (t *transport) start(ctx context.Context) error {
+	t.begun = true
+	go func() {
+		defer close(t.started)
+		defer func() {
+			if r := recover(); r != nil { // the library panics where it cannot listen
+				t.failure = fmt.Errorf("start the cluster's transport on %s: %v", t.listen, r)
+			}
+		}()
+		t.cluster.StartMember()
+	}()
+	select {
+	case <-t.provider.listening:
+		return nil
+	case <-t.started:
+		return t.failure
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stop ends the transport, once. It does not call Cluster.Shutdown, which sleeps for two seconds to let partitions move:
+// ours have moved by now.
+func (t *transport) stop() (err error) {
+	t.end.Do(func() { err = t.shutdown() })
+	return err
+}
+
+func (t *transport) shutdown() error {
+	if !t.begun {
+		t.system.Shutdown()
+		return nil
+	}
+	<-t.started
+	t.system.Shutdown() // ends the gossip loop
+	if t.failure != nil {
+		return nil // it was reported, and nothing listens
+	}
+	finished := make(chan error, 1)
+	go func() { // ends with gRPC's own bound of 10 s at the latest
+		finished <- protect("gossip and transport", func() {
+			t.cluster.Gossip.Shutdown()
+			t.cluster.Remote.Shutdown(true)
+		})
+	}()
+	select {
+	case err := <-finished:
+		return err
+	case <-time.After(shutdownMost):
+	}
+	err := protect("transport", func() { t.cluster.Remote.Shutdown(false) }) // closes the streams that graceful waits for
+	return errors.Join(err, <-finished)
+}
+
+// protect turns a panic of the library into an error.
+func protect(what string, f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("end of the %s: %v", what, r)
+		}
+	}()
+	f()
+	return nil
+}
+
+// recoverUnary and recoverStream survive what a peer can do to the library: an unimplemented call panics, an unknown type
+// name is a nil dereference.
+func (t *transport) recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer t.recovered(&err)
+	return next(ctx, req)
+}
+
+func (t *transport) recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer t.recovered(&err)
+	return next(srv, stream)
+}
+
+func (t *transport) recovered(err *error) {
+	if r := recover(); r != nil {
+		t.log.Error("a peer's call made the transport panic", "panic", describePanic(r), "stack", string(debug.Stack()))
+		*err = status.Error(codes.Internal, "the call cannot be served")
+	}
+}

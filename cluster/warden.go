@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// watch asks the warden to close ended when the actor has stopped, its children included.
+type watch struct {
+	pid   *actor.PID
+	ended chan<- struct{}
+}
+
+// warden watches the partitions' actors, because only an actor can watch one.
+type warden struct {
+	ended map[string]chan<- struct{} // by actor id
+}
+
+func spawnWarden(system *actor.ActorSystem) *actor.PID {
+	return system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return &warden{ended: map[string]chan<- struct{}{}} }))
+}
+
+// Receive implements actor.Actor.
+func (w *warden) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case watch:
+		w.ended[m.pid.Id] = m.ended
+		ctx.Watch(m.pid) // one that is gone already is reported at once
+	case *actor.Terminated:
+		if ended, ok := w.ended[m.Who.Id]; ok {
+			close(ended)
+			delete(w.ended, m.Who.Id)
+		}
+	}
+}
+
+// spawnGuarded starts an actor that is stopped, not restarted, when it panics: a restarted one would carry on with a mailbox
+// and a log reader of the state that just proved wrong, under the same epoch. The keeper starts it anew under the next.
+func spawnGuarded(system *actor.ActorSystem, props *actor.Props, id string, log *slog.Logger) (*actor.PID, error) {
+	stop := actor.NewOneForOneStrategy(0, 0, func(reason any) actor.Directive {
+		log.Error("the actor panicked and is stopped", "actor", id, "panic", describePanic(reason))
+		return actor.StopDirective
+	})
+	pid, err := system.Root.Copy().WithGuardian(stop).SpawnNamed(props, id)
+	if err != nil {
+		return nil, fmt.Errorf("start the actor %s: %w", id, err)
+	}
+	return pid, nil
+}
+
+// describePanic keeps what users wrote out of the log: the runtime's own errors in full, of all else the type.
+func describePanic(reason any) string {
+	if err, ok := reason.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", reason)
+}
