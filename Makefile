@@ -1,6 +1,7 @@
 # Hongyan's tasks. `make` alone lists them; whatever is built along the way goes to .build.
 
-SHELL        := /bin/bash -euo pipefail
+SHELL        := /bin/bash
+.SHELLFLAGS  := -euo pipefail -c
 BUILD        := $(CURDIR)/.build
 # How long a whole test run, or one fuzz target, may take.
 TESTTIME     ?= 14m
@@ -35,7 +36,7 @@ test-short: ## the quick tests, without the race detector, real processes and th
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
-	  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | sed 's/^func //' | while read -r target; do \
+	  { grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null || true; } | sed 's/^func //' | sort | while read -r target; do \
 	    echo "$$target in $${dir#$(CURDIR)/}"; \
 	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
 	  done; \
