@@ -1,0 +1,182 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"hongyan/conversation"
+	"hongyan/messages"
+)
+
+// User is one user as the admin API shows it. It is an interface to other programs: fields are only ever added.
+type User struct {
+	Account   string `json:"account"`
+	OpenID    string `json:"openid"`
+	Partition int32  `json:"partition"`
+	Node      string `json:"node"`  // the owner
+	Epoch     uint64 `json:"epoch"` // of its tenure
+
+	Incarnation string   `json:"incarnation"` // of the record, hex
+	Version     uint64   `json:"version"`     // committed writes of the record
+	Applied     Position `json:"applied"`     // last turn committed in queue order
+
+	Queued  int32  `json:"queued"`            // messages that wait
+	Running string `json:"running,omitempty"` // key of the turn in flight
+
+	Follows  string              `json:"follows"` // unknown, yes or no
+	LastTurn *time.Time          `json:"last_turn,omitempty"`
+	Counts   conversation.Counts `json:"counts"`
+	Turns    []Turn              `json:"turns"`    // the conversation, oldest first
+	Messages []Message           `json:"messages"` // recent messages with their outcome, oldest first
+	Answers  []Answer            `json:"answers"`  // recorded for repeated deliveries
+	Kept     []Answer            `json:"kept"`     // waiting for the user's next message
+	Dead     []DeadLetter        `json:"dead"`     // dead letters that are not known to be published yet
+	Session  map[string]string   `json:"session"`  // the bots' own values
+}
+
+// Position is a place in the log.
+type Position struct {
+	Generation uint64 `json:"generation"`
+	Sequence   uint64 `json:"sequence"`
+}
+
+// Turn is one utterance.
+type Turn struct {
+	Role string    `json:"role"` // user, bot or agent
+	Kind string    `json:"kind,omitempty"`
+	Text string    `json:"text"`
+	At   time.Time `json:"at"`
+}
+
+// Message is a recent message and its end.
+type Message struct {
+	Key     string    `json:"key"`
+	Outcome string    `json:"outcome"`
+	LogTime time.Time `json:"log_time"`
+}
+
+// Answer is an answer to the message with this key.
+type Answer struct {
+	Key     string          `json:"key"`
+	At      time.Time       `json:"at"`
+	Settled bool            `json:"settled,omitempty"`
+	Answer  json.RawMessage `json:"answer"`
+}
+
+// DeadLetter is a message that ended without its due effect.
+type DeadLetter struct {
+	Key    string    `json:"key"`
+	Reason string    `json:"reason"`
+	Detail string    `json:"detail,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// newUserView is the API's form of what the owner said.
+func newUserView(v *messages.UserView) (*User, error) {
+	s, err := conversation.Decode(v.GetState())
+	if err != nil {
+		return nil, fmt.Errorf("the user's record cannot be read: %w", err)
+	}
+	follows, err := s.Follows.MarshalText()
+	if err != nil {
+		return nil, err
+	}
+	u := &User{
+		Account: v.GetAccount(), OpenID: v.GetOpenId(), Partition: v.GetPartition(), Node: v.GetNode(), Epoch: v.GetEpoch(),
+		Incarnation: fmt.Sprintf("%016x", v.GetIncarnation()), Version: v.GetVersion(),
+		Applied: Position{s.Applied.Generation, s.Applied.Sequence},
+		Queued:  v.GetQueued(), Running: v.GetRunning(),
+		Follows: string(follows), Counts: s.Counts,
+		Turns: []Turn{}, Messages: []Message{}, Answers: []Answer{}, Kept: []Answer{}, Dead: []DeadLetter{},
+		Session: map[string]string{},
+	}
+	if s.LastMS > 0 {
+		last := instant(s.LastMS)
+		u.LastTurn = &last
+	}
+	for _, t := range s.Turns {
+		u.Turns = append(u.Turns, Turn{Role: roleWord(t.Role), Kind: kindWord(t), Text: t.Text, At: instant(t.AtMS)})
+	}
+	for i := range s.Keys.Len() {
+		k := s.Keys.At(i)
+		u.Messages = append(u.Messages, Message{Key: k.Key.String(), Outcome: conversation.OutcomeWord(k.Outcome), LogTime: k.LogTime})
+	}
+	for _, a := range s.Answers {
+		u.Answers = append(u.Answers, answer(a.Key, a.AtMS, a.Settled, a.Answer))
+	}
+	for _, k := range s.Kept {
+		u.Kept = append(u.Kept, answer(k.Key, k.AtMS, false, k.Answer))
+	}
+	for _, b := range s.Burials {
+		u.Dead = append(u.Dead, DeadLetter{Key: b.Key.String(), Reason: b.Reason, Detail: b.Detail, At: instant(b.AtMS)})
+	}
+	for k, v := range s.Session {
+		u.Session[k] = v
+	}
+	return u, nil
+}
+
+func answer(key messages.Key, atMS int64, settled bool, blob conversation.Blob) Answer {
+	raw, err := blob.MarshalJSON()
+	if err != nil { // shown instead of the answer: the rest of the record is as good
+		raw = fmt.Appendf(nil, `{"error":%q}`, err.Error())
+	}
+	return Answer{Key: key.String(), At: instant(atMS), Settled: settled, Answer: raw}
+}
+
+// Text is the answer in one line for people: a text as it is, anything else by its kind.
+func (a Answer) Text() string {
+	var m messages.Answer
+	if err := protojson.Unmarshal(a.Answer, &m); err != nil {
+		return string(a.Answer)
+	}
+	switch c := m.GetContent().(type) {
+	case *messages.Answer_Text:
+		return c.Text.GetContent()
+	case *messages.Answer_Image:
+		return "[image " + c.Image.GetMediaId() + "]"
+	case *messages.Answer_Voice:
+		return "[voice " + c.Voice.GetMediaId() + "]"
+	case *messages.Answer_Video:
+		return "[video " + c.Video.GetTitle() + "]"
+	case *messages.Answer_Music:
+		return "[music " + c.Music.GetTitle() + "]"
+	case *messages.Answer_News:
+		titles := make([]string, 0, len(c.News.GetArticles()))
+		for _, article := range c.News.GetArticles() {
+			titles = append(titles, article.GetTitle())
+		}
+		return "[news " + strings.Join(titles, " / ") + "]"
+	case *messages.Answer_Transfer:
+		return "[transfer to customer service]"
+	default:
+		return "[empty]"
+	}
+}
+
+func instant(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func roleWord(r conversation.Role) string {
+	switch r {
+	case conversation.RoleUser:
+		return "user"
+	case conversation.RoleBot:
+		return "bot"
+	case conversation.RoleAgent:
+		return "agent"
+	default:
+		return fmt.Sprintf("role %d", r)
+	}
+}
+
+// kindWord is the kind of what a user sent: text, image, subscribe. The other side's turns have none.
+func kindWord(t conversation.Turn) string {
+	if t.Role != conversation.RoleUser {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(messages.Kind(t.Kind).String(), "KIND_"))
+}
