@@ -18,7 +18,7 @@ const maxArticles = 8
 // articles over WeChat's number are left out. The error is always nil today: the signature leaves room for answers that
 // cannot be encoded.
 func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]byte, error) {
-	if in.GetOpenId() == "" || in.GetToUser() == "" {
+	if in.GetOpenId() == "" {
 		return Success, nil
 	}
 	w := newWriter(in.GetFormat(), sizeHint(a))
