@@ -6,6 +6,9 @@ import (
 	"regexp"
 )
 
+// ErrCorrupt: the store has something under the key that cannot be read. It is left as it is; an operator has to look.
+var ErrCorrupt = errors.New("the stored record cannot be read")
+
 // ErrInvalid: the call itself cannot be right, such as a write without an id or a value larger than the store can take.
 // Nothing was sent, and the same call will never succeed.
 var ErrInvalid = errors.New("the store was called wrongly")
