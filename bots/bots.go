@@ -16,6 +16,8 @@ type Request struct {
 	History []conversation.Turn // oldest first, without Message itself
 	Session map[string]string   // the bot's own values from earlier turns
 	Now     time.Time
+	// Hurry says that the partition is behind (DESIGN §3 rule 6): a link that would take long passes on at once.
+	Hurry bool
 }
 
 // Response is a link's word about a turn.

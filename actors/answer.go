@@ -1,0 +1,210 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/state"
+	"hongyan/stream"
+)
+
+// botPanic is a bot's panic as an error.
+type botPanic struct{ value any }
+
+func (e *botPanic) Error() string { return fmt.Sprintf("the bot panicked: %v", e.value) }
+
+// burialID names a dead letter for ever: the message's key, the record's incarnation and the letter's number in it.
+func burialID(b conversation.Burial, incarnation uint64) string {
+	return fmt.Sprintf("%s.%x.%d", b.Key, incarnation, b.Number)
+}
+
+func commitError(err error) string {
+	switch {
+	case errors.Is(err, state.ErrStaleEpoch):
+		return "stale_epoch"
+	case errors.Is(err, state.ErrConflict):
+		return "conflict"
+	case errors.Is(err, state.ErrFull):
+		return "full"
+	case errors.Is(err, state.ErrUnavailable):
+		return "unavailable"
+	default:
+		return "unknown"
+	}
+}
+
+// say offers an answer (nil: `success`) to one delivery and returns the verdict. It is called only after the commit.
+//
+// An owner's own first offer that finds no ingress is refused: nobody but this actor could have sent the answer there. For a
+// former owner's commit the same silence is unknown, since that owner may have been heard (DESIGN §3 rule 12).
+func (u *user) say(ctx actor.Context, d delivery, key messages.Key, answer *messages.Answer) messages.Verdict {
+	if d.slot == nil {
+		return messages.Verdict_VERDICT_REFUSED
+	}
+	within, cancel := context.WithTimeout(u.ctx, opTimeout)
+	defer cancel()
+	reply, err := u.Offers.Offer(within, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Key: key[:], Answer: answer})
+	switch {
+	case errors.Is(err, stream.ErrNoIngress):
+		return messages.Verdict_VERDICT_REFUSED
+	case err != nil:
+		u.Logger.Debug("no verdict about an offer", "user", u.name.Hash(), "key", key.String(), "error", err)
+		return messages.Verdict_VERDICT_UNKNOWN
+	default:
+		return reply.GetVerdict()
+	}
+}
+
+// verdictKept is how long an ingress remembers its verdicts, less a margin (DESIGN §3 rule 12).
+const verdictKept = 55 * time.Second
+
+// offer says the answer of a committed message to one delivery.
+func (u *user) offer(ctx actor.Context, it *item, d *delivery) messages.Verdict {
+	d.tried = true
+	began := u.Now()
+	v := u.say(ctx, *d, it.key, it.reply)
+	if v == messages.Verdict_VERDICT_OPEN {
+		v = messages.Verdict_VERDICT_UNKNOWN // not a verdict about an offer
+	}
+	if it.former && v == messages.Verdict_VERDICT_REFUSED && u.forgotten(d) {
+		v = messages.Verdict_VERDICT_UNKNOWN
+	}
+	u.metrics.offer.Observe(u.Now().Sub(began).Seconds())
+	u.metrics.verdict(v)
+	u.trace(messages.StageOffered, it, *d, verdictWord(v))
+	return v
+}
+
+// forgotten tells whether a refusal of a former owner's slot may only mean that its ingress is gone or remembers no more.
+func (u *user) forgotten(d *delivery) bool {
+	if d.slot == nil {
+		return false
+	}
+	if u.Now().Sub(d.logTime) > verdictKept {
+		return true
+	}
+	within, cancel := context.WithTimeout(u.ctx, opTimeout)
+	defer cancel()
+	_, err := u.Offers.Offer(within, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Ask: true})
+	return err != nil
+}
+
+func verdictWord(v messages.Verdict) string {
+	switch v {
+	case messages.Verdict_VERDICT_WRITTEN:
+		return "written"
+	case messages.Verdict_VERDICT_REFUSED:
+		return "refused"
+	default:
+		return "unknown"
+	}
+}
+
+// answer brings a committed message to its end, if it can be now. False: it waits for a redelivery, and the messages behind it
+// wait with it, so that answers keep their order (DESIGN §3 rules 13 and 15).
+func (u *user) answer(ctx actor.Context, it *item) bool {
+	for i := range it.deliveries {
+		d := &it.deliveries[i]
+		if d.tried {
+			continue
+		}
+		switch u.offer(ctx, it, d) {
+		case messages.Verdict_VERDICT_WRITTEN:
+			u.endSlots(ctx, it)
+			if it.reply != nil {
+				u.st = u.st.Delivered(it.key)
+			}
+			return true
+		case messages.Verdict_VERDICT_REFUSED:
+		default:
+			it.unknown = true
+		}
+	}
+	if it.reply == nil {
+		return true // nothing was to be said; a later delivery gets `success`
+	}
+	last := it.deliveries[len(it.deliveries)-1]
+	switch {
+	case last.slot == nil: // nobody delivers this entry again
+		return u.giveUp(ctx, it)
+	case u.isLast(it, last) && !it.unknown:
+		return u.giveUp(ctx, it)
+	}
+	ctx.Send(u.shared.pid, &waiting{user: u.name, until: last.logTime.Add(platformRetryEvery + retryMargin)})
+	return false
+}
+
+// endSlots ends the deliveries that are still open once one of them carried the answer: the message has been answered.
+func (u *user) endSlots(ctx actor.Context, it *item) {
+	for i := range it.deliveries {
+		if d := &it.deliveries[i]; !d.tried {
+			d.tried = true
+			u.say(ctx, *d, it.key, nil)
+		}
+	}
+}
+
+// isLast judges by count or by age whether WeChat delivers the message again (DESIGN §3 rule 17).
+func (u *user) isLast(it *item, d delivery) bool {
+	if len(it.deliveries) >= u.account.Deliveries {
+		return true
+	}
+	age := d.logTime.Sub(time.Unix(it.in.GetCreateTime(), 0))
+	return age >= time.Duration(u.account.Deliveries-1)*platformRetryEvery+platformRetryEvery/2
+}
+
+// windowOver: everything was read that WeChat could have delivered in the meantime.
+func (u *user) windowOver(ctx actor.Context) {
+	if len(u.queue) == 0 || u.queue[0].phase != phaseCommitted {
+		return
+	}
+	it := u.queue[0]
+	for _, d := range it.deliveries {
+		if !d.tried {
+			return // a redelivery came; advance offers to it
+		}
+	}
+	last := it.deliveries[len(it.deliveries)-1]
+	done := false
+	switch {
+	case !it.unknown:
+		done = u.giveUp(ctx, it)
+	case !u.isLast(it, last):
+		// It would have been delivered again if it had not been written (DESIGN §3 rule 13).
+		u.st = u.st.Delivered(it.key)
+		done = true
+	default:
+		done = u.giveUp(ctx, it)
+	}
+	if done {
+		u.queue = u.queue[1:]
+		u.finish(ctx, it, "")
+	}
+}
+
+// giveUp ends a message whose answer found no open exchange: the answer is kept for the user's next message, or, where its
+// delivery is unknown and must not be repeated, buried (DESIGN §3 rules 13 and 18). Both are commits of their own.
+func (u *user) giveUp(ctx actor.Context, it *item) bool {
+	now := u.Now()
+	recorded, _ := u.st.Recorded(it.key)
+	if it.unknown && (u.account.Unknown == UnknownNever || recorded.Repeat) {
+		next := u.st.Abandon(it.key, ReasonUnknown, "nobody can tell whether the last delivery reached the user", now)
+		if !u.commit(ctx, next) {
+			return false
+		}
+		u.trace(messages.StageDead, it, it.deliveries[0], ReasonUnknown)
+		return true
+	}
+	if !u.commit(ctx, u.st.Keep(it.key, it.unknown, u.account.Limits, now)) {
+		return false
+	}
+	u.metrics.kept.Inc()
+	u.trace(messages.StageKept, it, it.deliveries[0], "for the user's next message")
+	return true
+}

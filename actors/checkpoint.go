@@ -1,0 +1,103 @@
+package actors
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"hongyan/stream"
+)
+
+// checkpoint is the truth about what of a partition is settled: one record in the store, beside the users that it covers, and
+// written after them (DESIGN §3 "Reading the log").
+type checkpoint struct {
+	Schema     uint8  `cbor:"1,keyasint"`
+	Mark       string `cbor:"2,keyasint"`            // the owner that wrote it
+	Generation uint64 `cbor:"3,keyasint"`            // counts the logs that were put in this one's place
+	Floor      uint64 `cbor:"4,keyasint"`            // everything up to here is settled
+	FloorNS    int64  `cbor:"5,keyasint,omitempty"`  // log time of the floor, Unix nanoseconds
+	Above      []byte `cbor:"6,keyasint,omitempty"`  // settled above the floor: ascending distances as uvarints
+	Newest     uint64 `cbor:"7,keyasint,omitempty"`  // newest entry seen
+	NewestNS   int64  `cbor:"8,keyasint,omitempty"`  // its log time
+	Clean      bool   `cbor:"9,keyasint,omitempty"`  // written by an orderly release
+	Crashes    uint32 `cbor:"10,keyasint,omitempty"` // unplanned takeovers since the floor last passed CrashEnd
+	CrashEnd   uint64 `cbor:"11,keyasint,omitempty"` // end of the log at the last of them
+	Named      uint64 `cbor:"12,keyasint,omitempty"` // first entry of the batch that is being handed over with care
+	NamedLast  uint64 `cbor:"13,keyasint,omitempty"` // its last entry
+	NamedCount uint32 `cbor:"14,keyasint,omitempty"` // how often an owner died over this batch of one
+}
+
+const checkpointSchema = 1
+
+// pack notes the ledger's view.
+func (c checkpoint) pack(l *ledger) checkpoint {
+	c.Floor, c.FloorNS = l.floor.Sequence, nanos(l.floor.LogTime)
+	c.Newest, c.NewestNS = l.newest.Sequence, nanos(l.newest.LogTime)
+	c.Above = nil
+	last := c.Floor
+	for _, seq := range l.settledAbove() {
+		c.Above = binary.AppendUvarint(c.Above, seq-last)
+		last = seq
+	}
+	return c
+}
+
+// ledger is the view of the owner that starts from this checkpoint.
+func (c checkpoint) ledger() (*ledger, error) {
+	l := &ledger{
+		floor:  stream.Mark{Sequence: c.Floor, LogTime: instant(c.FloorNS)},
+		newest: c.newest(),
+	}
+	seq := c.Floor
+	for rest := c.Above; len(rest) > 0; {
+		d, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return nil, errors.New("the checkpoint's list of settled entries is broken")
+		}
+		seq += d
+		l.done = append(l.done, seq)
+		rest = rest[n:]
+	}
+	return l, nil
+}
+
+func (c checkpoint) newest() stream.Mark {
+	return stream.Mark{Sequence: c.Newest, LogTime: instant(c.NewestNS)}
+}
+
+func (c checkpoint) encode() ([]byte, error) {
+	c.Schema = checkpointSchema
+	b, err := cbor.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode a checkpoint: %w", err)
+	}
+	return b, nil
+}
+
+func decodeCheckpoint(b []byte) (checkpoint, error) {
+	var c checkpoint
+	if err := cbor.Unmarshal(b, &c); err != nil {
+		return checkpoint{}, fmt.Errorf("decode a checkpoint of %d bytes: %w", len(b), err)
+	}
+	if c.Schema == 0 {
+		return checkpoint{}, fmt.Errorf("decode a checkpoint of %d bytes: it has no schema", len(b))
+	}
+	return c, nil
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func instant(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}

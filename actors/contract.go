@@ -1,0 +1,98 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hongyan/bots"
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/state"
+	"hongyan/stream"
+)
+
+// Log is what a partition needs of the durable log. stream.Log implements it.
+type Log interface {
+	Read(ctx context.Context, partition int, from stream.Start) (stream.Source, error)
+	Holds(ctx context.Context, m stream.Mark) (bool, error)
+	End(ctx context.Context) (uint64, error)
+	HasEntries(ctx context.Context, partition int) (bool, error)
+	Purge(ctx context.Context, partition int, below uint64) error
+}
+
+// Graveyard takes dead letters. stream.Log implements it. An id is stored once, however often it is published.
+type Graveyard interface {
+	Bury(ctx context.Context, partition int, account, id string, letter *messages.DeadLetter) error
+}
+
+// Offers carries an answer to the HTTP exchange that waits for it. stream.Offers implements it.
+type Offers interface {
+	Offer(ctx context.Context, ingress string, o *messages.Offer) (*messages.OfferReply, error)
+}
+
+// UnknownPolicy says what becomes of an answer of which nobody can tell whether its last delivery reached the user.
+type UnknownPolicy uint8
+
+// The values of reply.unknown.
+const (
+	UnknownNever UnknownPolicy = iota // never repeat it: a dead letter
+	UnknownOnce                       // give it once more, with the user's next message
+)
+
+// Account is what the actors need of one Official Account.
+type Account struct {
+	ID         string
+	Bot        bots.Bot
+	Limits     conversation.Limits
+	Deliveries int // how often WeChat delivers one message altogether
+	Unknown    UnknownPolicy
+}
+
+// Options are shared by all partitions of a node.
+type Options struct {
+	Node       string
+	Accounts   map[string]Account
+	Log        Log
+	Graveyard  Graveyard
+	Store      state.Store
+	Offers     Offers
+	Barrier    stream.Barrier   // nil with durability os
+	Now        func() time.Time // wall clock
+	Random     func() uint64    // uniformly random; used for incarnations and write ids
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Trace      messages.TraceFunc // nil: nobody watches
+
+	PassivateAfter time.Duration // a user's actor that was idle for so long is stopped; 10 min when 0
+}
+
+// Bounds of DESIGN §3: the checkpoint's batches, and rule 6.
+const (
+	tickEvery          = 100 * time.Millisecond
+	checkpointEvery    = 1000  // settlements
+	maxUnsettled       = 4096  // entries of a partition under way
+	maxAboveFloor      = 65536 // entries above a partition's floor
+	maxQueued          = 200   // messages of one user that wait for their turn
+	opTimeout          = 3 * time.Second
+	releaseWithin      = 5 * time.Second // for turns under way at a planned release
+	respawnAfter       = 200 * time.Millisecond
+	generationEvery    = time.Second
+	purgeEvery         = time.Minute
+	purgeAtLeast       = 1000 // settled entries since the last purge
+	platformRetryEvery = 5 * time.Second
+	retryMargin        = 1500 * time.Millisecond
+)
+
+// Reasons of dead letters; append-only, they stand on the wire.
+const (
+	ReasonLostKey     = "lost_key"    // below the last applied position, and its key is not known (rule 2)
+	ReasonDeadly      = "deadly"      // named alone at two deaths of its owner (rule 5)
+	ReasonPanic       = "panic"       // handling it panicked again and again
+	ReasonUnknown     = "unknown"     // the outcome of its last delivery is unknown (rule 13)
+	ReasonUndecodable = "undecodable" // the log entry is no entry
+	ReasonNoAccount   = "no_account"  // its account is not configured any more
+	ReasonBot         = "bot"         // the bot could not be asked
+)

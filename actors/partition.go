@@ -1,0 +1,380 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/messages"
+	"hongyan/state"
+	"hongyan/stream"
+)
+
+// Engine makes the actors of a node. Its methods may be called from any goroutine.
+type Engine struct {
+	*Options
+	metrics *metrics
+}
+
+// New registers the actors' metrics.
+func New(o Options) *Engine { return &Engine{Options: &o, metrics: newMetrics(o.Registerer)} }
+
+// Partition makes the actor of one tenure. The cluster spawns it under the partition's name once it has won the lease, sends
+// it *Release before it gives the lease up, and takes the lease anew when the actor ends by itself: it does so when a later
+// owner has written, when the log was replaced, and when it cannot start.
+func (e *Engine) Partition(t Tenure) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor {
+		ctx, cancel := context.WithCancel(context.Background())
+		return &partition{
+			shared: &shared{Engine: e, tenure: t, ctx: ctx},
+			cancel: cancel,
+			users:  make(map[messages.User]*resident),
+			pids:   make(map[string]messages.User),
+			waits:  make(map[messages.User]time.Time),
+			gate:   newGate(),
+			stats:  newBacklog(t.Partition),
+			log:    e.Logger.With("partition", t.Partition, "epoch", t.Epoch),
+		}
+	}, actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
+}
+
+// shared is what a partition's users know of it. It does not change once the partition has started.
+type shared struct {
+	*Engine
+	tenure     Tenure
+	generation uint64
+	pid        *actor.PID
+	root       *actor.RootContext
+	ctx        context.Context // ends with the partition
+}
+
+// partition is the actor of one partition for one tenure. Its fields belong to its turn.
+type partition struct {
+	*shared
+	log    *slog.Logger
+	cancel context.CancelFunc
+
+	// Reading. The pump and the ticker end when stopReading is called; pumps waits for them.
+	pump        *pump
+	gate        *gate
+	stopReading context.CancelFunc
+	pumps       sync.WaitGroup
+	readUpTo    uint64 // newest sequence taken from the pump
+	held        []stream.Received
+	batch       int // entries of the careful batch that are not settled yet
+
+	// The ledger and the checkpoint that is in the store.
+	led        *ledger
+	cp         checkpoint
+	cpRec      state.Record
+	cpWrites   []uint64 // write ids of commits whose outcome is open
+	committing bool
+	dirty      int // settlements since the last checkpoint
+	purged     uint64
+	sinceClean int // settlements since the last purge
+
+	// Users by name; an entry stays while the user's actor lives or has unsettled entries.
+	users map[messages.User]*resident
+	pids  map[string]messages.User    // by actor id, of those that live
+	live  int                         // how many live
+	waits map[messages.User]time.Time // until when each needs the log to be read
+
+	lastSweep, lastGeneration, lastPurge time.Time
+	probing, checking, purging           bool
+	releasing                            time.Time // when the release was asked for
+	stopped                              bool
+	stats                                backlog
+}
+
+// resident is one user of the partition.
+type resident struct {
+	pid      *actor.PID        // nil while the actor is not there
+	entries  []stream.Received // unsettled, in the order of the log (DESIGN §3 rule 1)
+	active   time.Time
+	respawn  time.Time // not before
+	failures int       // ends of the actor in a row without a settled entry
+	panicSeq uint64    // the entry that the actor panicked over, panics times
+	panics   int
+}
+
+// Receive is the partition's mailbox.
+func (p *partition) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		p.begin(ctx)
+	case *received:
+		p.gate.taken()
+		p.take(ctx, m.rec)
+	case *settled:
+		p.settle(ctx, m.user, m.seqs)
+	case *tick:
+		p.tick(ctx)
+	case *checkpointed:
+		p.checkpointed(ctx, m.result)
+	case *messages.Activate:
+		p.activate(ctx, m)
+	case *waiting:
+		p.waits[m.user] = m.until
+	case *caughtUp:
+		p.release(ctx, m.at)
+	case *buried:
+		if m.err != nil {
+			p.log.Warn("a dead letter was not written and is tried again", "sequence", m.rec.Sequence, "error", m.err)
+			p.bury(m.rec, m.reason, m.detail)
+		} else {
+			p.settleOne(ctx, m.rec.Sequence)
+		}
+	case *actor.Terminated:
+		p.lost(m.Who)
+	case *panicked:
+		p.panicked(m)
+	case *evicted:
+		p.stepDown(ctx, "a later owner has written", m.err)
+	case *pumpEnded:
+		p.stepDown(ctx, "the log is another one", m.err)
+	case *replaced:
+		p.stepDown(ctx, "the log is another one", errReplaced)
+	case *generationChecked:
+		p.checking = false
+	case *purgeDone:
+		p.purging = false
+	case *Release:
+		p.releasing = p.Now()
+		if p.stopReading != nil {
+			p.stopReading()
+		}
+		p.tryRelease(ctx)
+	case *actor.Stopping:
+		p.stopping()
+	case *actor.Stopped:
+		p.ended()
+	}
+}
+
+// begin takes the partition over and starts to read.
+func (p *partition) begin(ctx actor.Context) {
+	p.pid, p.root = ctx.Self(), ctx.ActorSystem().Root
+	within, cancel := context.WithTimeout(p.ctx, 2*opTimeout)
+	defer cancel()
+	s, err := takeover(within, p.Options, p.tenure)
+	if err != nil {
+		p.stepDown(ctx, "it cannot be taken over", err)
+		return
+	}
+	p.cp, p.cpRec, p.led, p.generation = s.cp, s.rec, s.led, s.cp.Generation
+	p.readUpTo = s.cp.Floor
+	now := p.Now()
+	p.lastSweep, p.lastGeneration, p.lastPurge = now, now, now
+
+	level := slog.LevelDebug
+	if s.crashed && s.cp.CrashEnd > s.cp.Floor || s.replaced {
+		level = slog.LevelInfo
+	}
+	p.log.Log(p.ctx, level, "partition taken over", "generation", s.cp.Generation, "floor", s.cp.Floor,
+		"settled_above", len(s.led.done), "crashes", s.cp.Crashes, "log_replaced", s.replaced)
+
+	var reading context.Context
+	reading, p.stopReading = context.WithCancel(p.ctx)
+	p.pump = &pump{log: p.Log, partition: p.tenure.Partition, from: s.from, to: p.pid, root: p.root, gate: p.gate}
+	p.pumps.Go(func() { p.pump.run(reading) }) // ended by stopReading
+	p.pumps.Go(func() { p.ticker(p.ctx) })     // ended by cancel
+}
+
+// ticker sends ticks until ctx ends.
+func (p *partition) ticker(ctx context.Context) {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			p.root.Send(p.pid, &tick{})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take notes an entry and hands it to its user, or holds it back while entries are handed over with care.
+func (p *partition) take(ctx actor.Context, rec stream.Received) {
+	if p.stopped || !p.releasing.IsZero() {
+		return // it is read again by the next owner
+	}
+	before, fresh := p.led.add(stream.Mark{Sequence: rec.Sequence, LogTime: rec.LogTime})
+	if !fresh {
+		return
+	}
+	p.readUpTo = rec.Sequence
+	if before {
+		p.soil()
+		return
+	}
+	if careful(p.cp.Crashes) > 0 {
+		p.held = append(p.held, rec)
+		p.handHeld(ctx)
+	} else {
+		p.hand(ctx, rec, "")
+	}
+	p.setGate()
+}
+
+// setGate applies DESIGN §3 rule 6.
+func (p *partition) setGate() {
+	p.gate.set(p.led.unsettled >= maxUnsettled || len(p.led.entries) >= maxAboveFloor)
+}
+
+func (p *partition) busy() bool { return p.led.unsettled > maxUnsettled/2 }
+
+// hand gives an entry to its user's actor. Entries that no actor needs end here.
+func (p *partition) hand(ctx actor.Context, rec stream.Received, dead string) {
+	if rec.Entry == nil {
+		p.bury(rec, ReasonUndecodable, rec.Err.Error())
+		return
+	}
+	in := rec.Entry.GetInbound()
+	if !in.ForUser() {
+		p.metrics.ignored.Inc()
+		p.settleOne(ctx, rec.Sequence)
+		return
+	}
+	if _, ok := p.Accounts[in.GetAccount()]; !ok {
+		p.bury(rec, ReasonNoAccount, "account "+in.GetAccount()+" is not configured")
+		return
+	}
+	user := messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}
+	r := p.resident(user)
+	r.entries = append(r.entries, rec)
+	if r.pid == nil {
+		p.spawn(ctx, user, r)
+		return // which hands over all of r.entries
+	}
+	ctx.Send(r.pid, &deliver{rec: rec, dead: dead, busy: p.busy()})
+}
+
+// handHeld hands over the next careful batch once the one before is settled: its name goes into the checkpoint first, so that a
+// death over it is known (DESIGN §3 rule 5).
+func (p *partition) handHeld(ctx actor.Context) {
+	if p.batch > 0 || p.committing || len(p.held) == 0 {
+		return
+	}
+	size := careful(p.cp.Crashes)
+	if size == 0 {
+		size = len(p.held)
+	}
+	next := p.held[:min(size, len(p.held))]
+	first, last := next[0].Sequence, next[len(next)-1].Sequence
+	if p.cp.Named != first || p.cp.NamedLast != last {
+		named := p.cp
+		named.Named, named.NamedLast, named.NamedCount = first, last, 0
+		p.commitCheckpoint(named)
+		return // checkpointed calls again
+	}
+	p.held = slices.Clone(p.held[len(next):])
+	p.batch = len(next)
+	dead := ""
+	if first == last && p.cp.NamedCount >= deadlyAfter {
+		dead = ReasonDeadly
+		p.log.Warn("an entry killed its owner twice; it becomes a dead letter", "sequence", first)
+	}
+	for _, rec := range next {
+		p.hand(ctx, rec, dead)
+	}
+}
+
+// settle notes that a user is done with entries.
+func (p *partition) settle(ctx actor.Context, user messages.User, seqs []uint64) {
+	if r := p.users[user]; r != nil {
+		r.entries = slices.DeleteFunc(r.entries, func(rec stream.Received) bool { return slices.Contains(seqs, rec.Sequence) })
+		if len(r.entries) == 0 {
+			r.entries = nil
+		}
+		r.active, r.failures, r.panics = p.Now(), 0, 0
+	}
+	for _, seq := range seqs {
+		p.settleOne(ctx, seq)
+	}
+}
+
+func (p *partition) settleOne(ctx actor.Context, seq uint64) {
+	if !p.led.settle(seq) {
+		return
+	}
+	p.metrics.settled.Inc()
+	p.soil()
+	p.sinceClean++
+	if p.batch > 0 && seq >= p.cp.Named && seq <= p.cp.NamedLast {
+		p.batch--
+		p.handHeld(ctx)
+	}
+	if p.dirty >= checkpointEvery {
+		p.flush()
+	}
+	p.setGate()
+	p.tryRelease(ctx)
+}
+
+// stepDown ends the actor; the cluster takes the partition anew under a later epoch, or another node does.
+func (p *partition) stepDown(ctx actor.Context, why string, err error) {
+	if p.stopped {
+		return
+	}
+	p.stopped = true
+	p.metrics.stepDowns.WithLabelValues(stepDownReason(err)).Inc()
+	p.log.Warn("partition given up: "+why, "error", err)
+	ctx.Stop(ctx.Self())
+}
+
+func stepDownReason(err error) string {
+	switch {
+	case errors.Is(err, state.ErrStaleEpoch), errors.Is(err, state.ErrConflict):
+		return "evicted"
+	case errors.Is(err, errReplaced):
+		return "log_replaced"
+	case errors.Is(err, ErrNoCheckpoint):
+		return "no_checkpoint"
+	default:
+		return "error"
+	}
+}
+
+// tryRelease ends an orderly release once nothing is under way, or the time for it is over: what is unsettled then goes to the
+// next owner.
+func (p *partition) tryRelease(ctx actor.Context) {
+	if p.releasing.IsZero() || p.stopped {
+		return
+	}
+	if p.led != nil && (p.led.unsettled > 0 || p.committing) && p.Now().Sub(p.releasing) < releaseWithin {
+		return
+	}
+	p.stopped = true
+	ctx.Stop(ctx.Self())
+}
+
+// stopping runs before the users' actors are stopped.
+func (p *partition) stopping() {
+	p.stopped = true
+	if p.stopReading != nil {
+		p.stopReading()
+	}
+	if p.releasing.IsZero() {
+		p.cancel() // nobody may write any more: do not wait for it either
+	}
+}
+
+// ended runs when all users' actors are gone: the last checkpoint of an orderly release covers all that they committed.
+func (p *partition) ended() {
+	if !p.releasing.IsZero() && p.led != nil && !p.committing {
+		last := p.cp.pack(p.led)
+		last.Clean = true
+		if result := p.writeCheckpoint(p.ctx, last, p.cpRec, p.Random(), p.cpWrites); result.err != nil {
+			p.log.Warn("the last checkpoint was not written; the next owner reads some entries again", "error", result.err)
+		}
+	}
+	p.cancel()
+	p.pumps.Wait()
+	p.metrics.forget(&p.stats)
+}

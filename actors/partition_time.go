@@ -1,0 +1,190 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/messages"
+)
+
+type (
+	// generationChecked ends a look at the newest entry that found it in place.
+	generationChecked struct{}
+	// purgeDone ends a purge.
+	purgeDone struct{}
+)
+
+// tick does what is due by time.
+func (p *partition) tick(ctx actor.Context) {
+	if p.stopped {
+		return
+	}
+	now := p.Now()
+	if p.dirty > 0 || (p.cp.Crashes > 0 && !p.committing && p.led.passed(p.cp.CrashEnd, p.readUpTo) && len(p.held) == 0) {
+		p.flush()
+	}
+	p.handHeld(ctx)
+	p.metrics.report(&p.stats, p.live, p.led.unsettled, p.led.lag(now), p.checkpointAge(now))
+	if p.busy() {
+		p.hurryFloor(ctx)
+	}
+	if len(p.waits) > 0 || p.mustProveCaughtUp() {
+		p.probe(now)
+	}
+	if now.Sub(p.lastGeneration) >= generationEvery {
+		p.lastGeneration = now
+		p.checkGeneration()
+	}
+	p.respawnDue(ctx, now)
+	if now.Sub(p.lastSweep) >= p.passivateAfter()/8 {
+		p.lastSweep = now
+		p.passivate(ctx, now)
+	}
+	if now.Sub(p.lastPurge) >= purgeEvery {
+		p.lastPurge = now
+		p.purge()
+	}
+	p.tryRelease(ctx)
+}
+
+// hurryFloor tells the user that holds the floor to come to an end (DESIGN §3 rule 6).
+func (p *partition) hurryFloor(ctx actor.Context) {
+	m, ok := p.led.oldest()
+	if !ok {
+		return
+	}
+	for _, r := range p.users {
+		if r.pid != nil && len(r.entries) > 0 && r.entries[0].Sequence == m.Sequence {
+			ctx.Send(r.pid, &hurry{})
+			return
+		}
+	}
+}
+
+// mustProveCaughtUp: after a crash over a log whose end is another partition's entry, only a look at the log tells that nothing of
+// ours is left below it.
+func (p *partition) mustProveCaughtUp() bool {
+	return p.cp.Crashes > 0 && p.led.unsettled == 0 && p.readUpTo < p.cp.CrashEnd
+}
+
+// probe asks the log whether everything up to now was read. Users who wait for a redelivery that may stand in the log unread
+// need to know (DESIGN §3 rule 13).
+func (p *partition) probe(now time.Time) {
+	if p.probing || p.pump == nil {
+		return
+	}
+	p.probing = true
+	last := p.readUpTo
+	go func() { // ended by the log's answer or opTimeout
+		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
+		defer cancel()
+		at := now
+		if !p.pump.caughtUp(ctx, last) {
+			at = time.Time{}
+		}
+		p.root.Send(p.pid, &caughtUp{at: at})
+	}()
+}
+
+// release tells the users whose time is over. at is zero where the log was not caught up.
+func (p *partition) release(ctx actor.Context, at time.Time) {
+	p.probing = false
+	if at.IsZero() {
+		return
+	}
+	if p.mustProveCaughtUp() {
+		p.readUpTo = max(p.readUpTo, p.cp.CrashEnd)
+	}
+	for user, until := range p.waits {
+		if at.Before(until) {
+			continue
+		}
+		delete(p.waits, user)
+		if r := p.users[user]; r != nil && r.pid != nil {
+			ctx.Send(r.pid, &windowOver{})
+		}
+	}
+}
+
+// checkGeneration reads the newest entry back (DESIGN §3 rule 4).
+func (p *partition) checkGeneration() {
+	newest := p.led.newest
+	if p.checking || newest.Sequence == 0 {
+		return
+	}
+	p.checking = true
+	go func() { // ended by the log's answer or opTimeout
+		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
+		defer cancel()
+		if holds, err := p.Log.Holds(ctx, newest); err == nil && !holds {
+			p.root.Send(p.pid, &replaced{})
+			return
+		}
+		p.root.Send(p.pid, &generationChecked{})
+	}()
+}
+
+// purge removes what lies strictly below the floor that the checkpoint in the store has (DESIGN §3 rule 7). It scans the log's
+// blocks, so it comes seldom and only where it pays.
+func (p *partition) purge() {
+	below := p.cp.Floor
+	if p.purging || p.sinceClean < purgeAtLeast || below <= p.purged {
+		return
+	}
+	p.purging, p.purged, p.sinceClean = true, below, 0
+	go func() { // ended by the log's answer or its timeout
+		ctx, cancel := context.WithTimeout(p.ctx, 10*opTimeout)
+		defer cancel()
+		if err := p.Log.Purge(ctx, p.tenure.Partition, below); err != nil {
+			p.log.Warn("entries below the floor were not purged and stay until the next round", "error", err)
+		}
+		p.root.Send(p.pid, &purgeDone{})
+	}()
+}
+
+func (p *partition) passivateAfter() time.Duration {
+	if p.PassivateAfter <= 0 {
+		return 10 * time.Minute
+	}
+	return p.PassivateAfter
+}
+
+// passivate stops the actors of users who have been silent. They have no unsettled entry, so nothing is in their mailboxes but a
+// question from outside, which is asked again.
+func (p *partition) passivate(ctx actor.Context, now time.Time) {
+	for user, r := range p.users {
+		if len(r.entries) > 0 || now.Sub(r.active) < p.passivateAfter() {
+			continue
+		}
+		if r.pid != nil {
+			ctx.Stop(r.pid)
+			p.forgetPID(r.pid)
+		}
+		delete(p.users, user)
+		delete(p.waits, user)
+	}
+}
+
+// activate answers the cluster's lookup with the user's actor.
+func (p *partition) activate(ctx actor.Context, m *messages.Activate) {
+	if p.stopped || p.led == nil {
+		ctx.Respond(&messages.Activated{Error: "the partition is moving"})
+		return
+	}
+	user := messages.User{Account: m.GetAccount(), OpenID: m.GetOpenId()}
+	if _, ok := p.Accounts[user.Account]; !ok {
+		ctx.Respond(&messages.Activated{Error: "account " + user.Account + " is not configured"})
+		return
+	}
+	r := p.resident(user)
+	if r.pid == nil {
+		p.spawn(ctx, user, r)
+	}
+	if r.pid == nil {
+		ctx.Respond(&messages.Activated{Error: "the user's actor is starting again"})
+		return
+	}
+	ctx.Respond(&messages.Activated{ActorId: r.pid.GetId()})
+}

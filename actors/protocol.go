@@ -1,0 +1,64 @@
+package actors
+
+import (
+	"time"
+
+	"hongyan/messages"
+	"hongyan/stream"
+)
+
+// Messages between a partition, its users and the goroutines that work for them. What crosses nodes is protobuf
+// (messages.Activate, messages.Inspect); these never leave the process.
+type (
+	// Release asks a partition's actor for an orderly end: stop reading, let turns finish, write the checkpoint, stop.
+	// The cluster sends it before it gives up the lease.
+	Release struct{}
+
+	// received is an entry that the pump read.
+	received struct{ rec stream.Received }
+	// pumpEnded says that the pump cannot go on.
+	pumpEnded struct{ err error }
+	// tick drives everything that is due by time.
+	tick struct{}
+	// checkpointed is the outcome of a checkpoint's commit.
+	checkpointed struct{ result checkpointResult }
+	// replaced says that the newest entry is not in the log any more (rule 4).
+	replaced struct{}
+	// caughtUp says that everything that stood in the log at that time was read.
+	caughtUp struct{ at time.Time }
+
+	// deliver hands an entry to its user's actor. dead is a reason to bury it instead of answering.
+	deliver struct {
+		rec  stream.Received
+		dead string
+		busy bool // the partition is more than half full: slow turns take the fallback
+	}
+	// windowOver tells a user's actor that everything up to the time it waits for was read.
+	windowOver struct{}
+	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
+	hurry struct{}
+
+	// settled tells the partition that its user is done with the entries.
+	settled struct {
+		user messages.User
+		seqs []uint64
+	}
+	// waiting asks the partition for windowOver once everything up to until was read.
+	waiting struct {
+		user  messages.User
+		until time.Time
+	}
+	// evicted tells the partition that a later owner has written: this one must step down.
+	evicted struct{ err error }
+	// panicked tells the partition which entry a user's actor failed over.
+	panicked struct {
+		user messages.User
+		seq  uint64
+	}
+
+	// answered is the bot's word about a turn.
+	answered struct {
+		turn uint64
+		said saidOrError
+	}
+)

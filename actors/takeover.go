@@ -1,0 +1,147 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hongyan/state"
+	"hongyan/stream"
+)
+
+// Tenure is one lease on one partition, as the cluster won it.
+type Tenure struct {
+	Partition int
+	Epoch     uint64 // 1 + max(lease, checkpoint) at the time it was won
+	Mark      string // random owner mark
+}
+
+// replayBefore is how far before the floor's log time a replaced log is read again; keys deduplicate (DESIGN §3 rule 4).
+const replayBefore = time.Minute
+
+// ErrNoCheckpoint: the log has entries of a partition whose checkpoint is gone. Reading on from anywhere would lose or repeat
+// messages, so nobody may start (DESIGN §3 rule 3).
+var ErrNoCheckpoint = errors.New("the log has entries but the store has no checkpoint for them")
+
+// CheckpointEpoch reads the epoch under which a partition's checkpoint was last written; 0 when there is none. The cluster needs
+// it to find the next epoch.
+func CheckpointEpoch(ctx context.Context, store state.Store, partition int) (uint64, error) {
+	rec, err := store.Load(ctx, state.Checkpoint(partition))
+	if errors.Is(err, state.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("epoch of the checkpoint of partition %d: %w", partition, err)
+	}
+	return rec.Version.Epoch, nil
+}
+
+// start is where an owner begins.
+type start struct {
+	cp       checkpoint
+	rec      state.Record
+	led      *ledger
+	from     stream.Start
+	crashed  bool // the former owner did not leave in order
+	replaced bool // the log is another one than the checkpoint knows
+}
+
+// takeover puts the tenure's epoch into the checkpoint and says where to read on (DESIGN §3 rules 3–5). The lease is won already;
+// from this compare-and-set on, a former owner's checkpoint is refused.
+func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
+	var s start
+	rec, err := o.Store.Load(ctx, state.Checkpoint(t.Partition))
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		full, err := o.Log.HasEntries(ctx, t.Partition)
+		if err != nil {
+			return s, err
+		}
+		if full {
+			return s, fmt.Errorf("%w: partition %d; restore the store that belongs to this log, or remove both", ErrNoCheckpoint, t.Partition)
+		}
+		s.cp = checkpoint{Generation: 1}
+	case err != nil:
+		return s, err
+	default:
+		if s.cp, err = decodeCheckpoint(rec.Value); err != nil {
+			return s, fmt.Errorf("partition %d: %w", t.Partition, err)
+		}
+		s.rec = rec
+		s.crashed = !s.cp.Clean
+	}
+
+	if s.cp.Newest > 0 {
+		holds, err := o.Log.Holds(ctx, s.cp.newest())
+		if err != nil {
+			return s, err
+		}
+		s.replaced = !holds
+	}
+	if s.replaced {
+		s.cp, s.from = renewed(s.cp)
+	} else {
+		s.from = stream.Start{Sequence: s.cp.Floor + 1}
+	}
+	if s.crashed {
+		if s.cp, err = countCrash(ctx, o.Log, s.cp); err != nil {
+			return s, err
+		}
+	}
+	s.cp.Mark, s.cp.Clean = t.Mark, false
+	if s.led, err = s.cp.ledger(); err != nil {
+		return s, fmt.Errorf("partition %d: %w", t.Partition, err)
+	}
+	value, err := s.cp.encode()
+	if err != nil {
+		return s, err
+	}
+	s.rec, err = o.Store.Commit(ctx, state.Checkpoint(t.Partition), s.rec, state.Write{
+		Epoch: t.Epoch, WriteID: o.Random(), Incarnation: o.Random(), Value: value,
+	})
+	if err != nil {
+		return s, fmt.Errorf("put epoch %d into the checkpoint of partition %d: %w", t.Epoch, t.Partition, err)
+	}
+	return s, nil
+}
+
+// renewed is the checkpoint for a log that is not the one it was written for: a new generation, read by log time.
+func renewed(c checkpoint) (checkpoint, stream.Start) {
+	from := stream.Start{Sequence: 1}
+	if c.FloorNS != 0 {
+		from = stream.Start{Time: instant(c.FloorNS).Add(-replayBefore)}
+	}
+	return checkpoint{Generation: c.Generation + 1, Crashes: c.Crashes}, from
+}
+
+// countCrash notes that an owner died (DESIGN §3 rule 5): the counter is cleared once the floor passes today's end of the log.
+func countCrash(ctx context.Context, log Log, c checkpoint) (checkpoint, error) {
+	end, err := log.End(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.Crashes++
+	c.CrashEnd = end
+	if c.Named != 0 && c.Named == c.NamedLast {
+		c.NamedCount++
+	}
+	return c, nil
+}
+
+// careful is the size of the batches in which entries are handed over after so many crashes; 0 is no bound (DESIGN §3 rule 5).
+func careful(crashes uint32) int {
+	switch {
+	case crashes < 3:
+		return 0
+	case crashes == 3:
+		return 64
+	case crashes == 4:
+		return 8
+	default:
+		return 1
+	}
+}
+
+// deadlyAfter is the number of deaths over one entry, named alone, that make it a dead letter.
+const deadlyAfter = 2

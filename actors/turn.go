@@ -1,0 +1,212 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/bots"
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/state"
+)
+
+// errHurry ends a call of the bot that holds up the partition.
+var errHurry = errors.New("the partition is behind: only what is at hand")
+
+// saidOrError is a bot's word, or why there is none.
+type saidOrError struct {
+	said conversation.Said
+	link string
+	err  error
+}
+
+// start begins the turn of the first message: asks the bot, or ends it at once where no bot is needed.
+func (u *user) start(ctx actor.Context, it *item) {
+	now := u.Now()
+	u.metrics.queue.Observe(now.Sub(it.arrival.LogTime).Seconds())
+	switch {
+	case it.dead != "":
+		inOrder := it.dead != ReasonLostKey
+		next := u.st.Bury(it.arrival, inOrder, it.dead, "", u.account.Limits, now)
+		it.outcome = messages.Outcome_OUTCOME_DEAD
+		if u.commit(ctx, next) {
+			it.phase = phaseCommitted
+			u.trace(messages.StageDead, it, it.deliveries[0], it.dead)
+		}
+	case u.st.AsksForMore(it.in):
+		u.apply(ctx, it, conversation.Said{})
+	default:
+		u.ask(ctx, it, it.hurried)
+	}
+}
+
+// ask hands the turn to the bot, beside the mailbox: a model that takes 20 s blocks nobody, and its word comes as a message.
+func (u *user) ask(ctx actor.Context, it *item, hurry bool) {
+	it.phase = phaseAsking
+	u.turn++
+	turn, now := u.turn, u.Now()
+	req := &bots.Request{
+		Message: it.in,
+		History: u.st.History(u.account.Limits, now),
+		Session: u.st.SessionAt(u.account.Limits, now),
+		Now:     now,
+		Hurry:   hurry,
+	}
+	asking, cancel := context.WithCancelCause(u.ctx)
+	u.cancel = func() { cancel(errHurry) }
+	u.trace(messages.StageTurn, it, it.deliveries[0], "")
+	self, root := u.pid, u.root
+	go func() { // ended by the bot, which must return soon after u.cancel
+		began := time.Now()
+		resp, err := safely(asking, u.account.Bot, req)
+		cancel(nil)
+		u.metrics.bot.Observe(time.Since(began).Seconds())
+		root.Send(self, &answered{turn: turn, said: saidOrError{
+			said: conversation.Said{Answer: resp.Answer, Session: resp.Session}, link: resp.Link, err: err,
+		}})
+	}()
+}
+
+// safely makes a panic of the bot its error.
+func safely(ctx context.Context, bot bots.Bot, req *bots.Request) (resp bots.Response, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &botPanic{value: r}
+		}
+	}()
+	return bot.Answer(ctx, req)
+}
+
+// heard takes up the bot's word and commits the turn.
+func (u *user) heard(ctx actor.Context, m *answered) {
+	if m.turn != u.turn || len(u.queue) == 0 || u.queue[0].phase != phaseAsking {
+		return // a call that was given up
+	}
+	it := u.queue[0]
+	u.cancel = nil
+	if m.said.err != nil {
+		if !it.hurried { // once more, with what is at hand: the account's fallback at the least
+			it.hurried = true
+			u.ask(ctx, it, true)
+			return
+		}
+		u.Logger.Error("the bot failed; the message ends without an answer", "account", u.name.Account, "user", u.name.Hash(),
+			"key", it.key.String(), "error", m.said.err)
+		it.dead = ReasonPanic
+		if _, ok := m.said.err.(*botPanic); !ok {
+			it.dead = ReasonBot
+		}
+		u.start(ctx, it)
+		return
+	}
+	u.apply(ctx, it, m.said.said)
+}
+
+// hurry ends the running call of the bot; heard asks again for what is at hand.
+func (u *user) hurry() {
+	if len(u.queue) > 0 && u.queue[0].phase == phaseAsking && !u.queue[0].hurried {
+		u.stopAsking()
+	}
+}
+
+// apply makes the bot's word the outcome of the turn.
+func (u *user) apply(ctx actor.Context, it *item, said conversation.Said) {
+	next, step, err := u.st.Turn(it.in, it.arrival, said, u.account.Limits, u.Now())
+	if err != nil {
+		u.fail(ctx, "apply the turn", err)
+		return
+	}
+	if !u.commit(ctx, next) {
+		return
+	}
+	// COMMIT POINT passed: the message has its one effect. From here on nothing can undo the turn, and every failure is harmless
+	// to it: an answer that does not get out is found in the record by whoever comes next, and the entry stays unsettled until
+	// the answer is written, kept or buried.
+	it.phase, it.reply, it.outcome = phaseCommitted, step.Reply, step.Outcome
+	u.trace(messages.StageCommitted, it, it.deliveries[0], conversation.OutcomeWord(step.Outcome))
+}
+
+// commit writes the next state by compare-and-set, with the messages that a flood pushed out, then waits for the barrier, and
+// publishes dead letters that the state names. False: the activation is over (DESIGN §3 rule 8: an outcome that is not a plain
+// success drops it, and the next one loads what is true).
+func (u *user) commit(ctx actor.Context, next conversation.State) bool {
+	began := u.Now()
+	dropped := u.dropped
+	for _, f := range dropped {
+		next = next.Drop([]conversation.Arrival{f.arrival}, u.account.Limits, began)
+	}
+	value, err := next.Encode()
+	if err != nil {
+		u.fail(ctx, "encode the record", err)
+		return false
+	}
+	within, cancel := context.WithTimeout(u.ctx, opTimeout)
+	defer cancel()
+	rec, err := u.Store.Commit(within, u.key(), u.rec, state.Write{
+		Epoch: u.tenure.Epoch, WriteID: u.nonzero(), Incarnation: u.nonzero(), Value: value,
+	})
+	if err != nil {
+		u.metrics.commitErrors.WithLabelValues(commitError(err)).Inc()
+		u.fail(ctx, "commit the record", err)
+		return false
+	}
+	committed := u.Now()
+	u.metrics.commit.Observe(committed.Sub(began).Seconds())
+	if u.Barrier != nil {
+		if err := u.Barrier.Sync(within); err != nil {
+			u.fail(ctx, "make the commit durable", err)
+			return false
+		}
+		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
+	}
+	u.rec, u.st, u.dropped = rec, next, nil
+	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
+	for _, f := range dropped {
+		it := &item{key: f.arrival.Key, in: &messages.Inbound{}, arrival: f.arrival, deliveries: f.deliveries,
+			outcome: messages.Outcome_OUTCOME_DROPPED_FLOOD, began: began}
+		for _, d := range f.deliveries {
+			u.say(ctx, d, it.key, nil)
+		}
+		u.finish(ctx, it, "")
+	}
+	return u.publishBurials(ctx)
+}
+
+// publishBurials writes the dead letters that the record names, then forgets them: commit, publish, settle (DESIGN §3 rule 19).
+// A letter that is published again has the same id and is stored once.
+func (u *user) publishBurials(ctx actor.Context) bool {
+	for _, b := range u.st.Burials {
+		letter := &messages.DeadLetter{
+			Generation: u.generation, Reason: b.Reason, Detail: b.Detail, AtMs: b.AtMS, Attempt: 1,
+			Inbound: &messages.Inbound{Account: u.name.Account, OpenId: u.name.OpenID, Key: b.Key[:]},
+		}
+		for _, it := range u.queue {
+			if it.key == b.Key {
+				letter.Inbound, letter.Sequence = it.in, it.arrival.At.Sequence
+			}
+		}
+		if len(b.Answer) > 0 {
+			answer, err := b.Answer.Open()
+			if err != nil {
+				u.fail(ctx, "open the answer of a dead letter", err)
+				return false
+			}
+			letter.Answer = answer
+		}
+		within, cancel := context.WithTimeout(u.ctx, opTimeout)
+		err := u.Graveyard.Bury(within, u.tenure.Partition, u.name.Account, burialID(b, u.rec.Version.Incarnation), letter)
+		cancel()
+		if err != nil {
+			u.fail(ctx, "publish a dead letter", err)
+			return false
+		}
+		u.st = u.st.Published(b.Number)
+	}
+	return true
+}
+
+// nonzero is a fresh random id; 0 means none in the store's contract.
+func (u *user) nonzero() uint64 { return u.Random() | 1 }

@@ -1,0 +1,41 @@
+package stream
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	publish map[string]prometheus.Observer // by result
+	barrier prometheus.Observer
+	dead    *prometheus.CounterVec
+}
+
+// stageBuckets reach from an in-process call to WeChat's five seconds.
+var stageBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	publish := f.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "hongyan_log_publish_seconds", Help: "From a publish to its acknowledgement by the log.", Buckets: stageBuckets,
+	}, []string{"result"})
+	m := &metrics{
+		publish: make(map[string]prometheus.Observer),
+		barrier: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "hongyan_log_barrier_seconds", Help: "Wait for the fsync behind an acknowledged publish (durability disk).", Buckets: stageBuckets,
+		}),
+		dead: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_dead_letters_total", Help: "Dead letters published, by reason.",
+		}, []string{"reason"}),
+	}
+	for _, result := range []string{"ok", "error", "unknown"} {
+		m.publish[result] = publish.WithLabelValues(result)
+	}
+	return m
+}
+
+func (m *metrics) published(result string, began time.Time) {
+	m.publish[result].Observe(time.Since(began).Seconds())
+}
