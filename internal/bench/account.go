@@ -2,9 +2,9 @@ package bench
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"slices"
 )
 
@@ -32,15 +32,13 @@ type Rule struct {
 
 // NewAccount draws an account with fresh credentials.
 func NewAccount(mode string) Account {
-	var key [32]byte
-	rand.Read(key[:])
 	return Account{
 		ID:         "bench",
 		AppID:      "wx0be2c4000be2c400",
 		OriginalID: "gh_0be2c4000be2",
 		Mode:       mode,
 		Token:      randomHex(16),
-		AESKey:     base64.StdEncoding.EncodeToString(key[:])[:43],
+		AESKey:     randomKey(),
 	}
 }
 
@@ -63,6 +61,18 @@ func rules() []Rule {
 
 // openID is the n-th user: 28 characters, as WeChat's are.
 func openID(n uint32) string { return fmt.Sprintf("oBench%022d", n) }
+
+// randomKey draws an EncodingAESKey: 43 characters of A-Z, a-z and 0-9 (protocol §1.1).
+func randomKey() string {
+	key := make([]byte, 43)
+	for i := range key {
+		n, _ := rand.Int(rand.Reader, big.NewInt(int64(len(alphanumeric)))) // rand.Reader never fails
+		key[i] = alphanumeric[n.Int64()]
+	}
+	return string(key)
+}
+
+const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 func randomHex(bytes int) string {
 	b := make([]byte, bytes)

@@ -148,7 +148,7 @@ func TestServerDies(t *testing.T) {
 	t.Parallel()
 	account := NewAccount(ModePlain)
 	options := tiny(ModePlain)
-	options.Rounds, options.Round = 1, time.Minute
+	options.Rounds, options.Round = 1, 5*time.Second
 	plans := bareTwice(t, account)[:1]
 	plans[0].argv[2] = "mortal"
 	report, err := measure(t.Context(), options, account, plans, t.TempDir(), NewLines(&bytes.Buffer{}))
@@ -171,7 +171,7 @@ func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	options := tiny(ModeSafe)
-	options.Round = time.Minute
+	options.Round = 5 * time.Second
 	options.Dir = t.TempDir()
 	report, err := Run(ctx, options, &canceller{cancel: cancel})
 	if report != nil || !errors.Is(err, context.Canceled) {
