@@ -87,13 +87,15 @@ type phoneDelivery struct {
 	Detail    string    `json:"detail,omitempty"`
 }
 
-// newPhone has three users per account; the first two follow it already.
-func newPhone(accounts []string) *phone {
+// newPhone has three users per account; the first two follow it already. Exchange ids go up from the time of day, so that a page
+// that outlives the platform does not take new exchanges for old ones.
+func newPhone(accounts []string, now time.Time) *phone {
 	ph := &phone{
 		users:   map[messages.User]*phoneUser{},
 		order:   map[string][]*phoneUser{},
 		byKey:   map[string]*exchange{},
 		byMsgID: map[exchangeName]*exchange{},
+		serial:  uint64(now.UnixMicro()),
 	}
 	for _, account := range accounts {
 		for n := 1; n <= 3; n++ {

@@ -134,7 +134,7 @@ func New(o Options) (*Platform, error) {
 	}
 	p.client, p.ownClient = platformClient(o.Client)
 	p.witness = newWitness(o.WitnessLimit, o.WitnessWriter, p.log)
-	p.phone = newPhone(p.order)
+	p.phone = newPhone(p.order, p.now())
 	var start [8]byte
 	_, _ = rand.Read(start[:]) // never fails, see crypto/rand
 	p.msgSerial.Store(binary.BigEndian.Uint64(start[:]) >> 1)

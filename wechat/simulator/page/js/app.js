@@ -1,0 +1,115 @@
+// The phone page: loads the state, follows the platform's events, and leads from user to user.
+import { byId, toast } from './dom.js';
+import { t, toggleLanguage, translatePage } from './i18n.js';
+import * as api from './api.js';
+import { store, takeState, takeUser, takeExchange, setClock, currentUser, inView, userKey } from './store.js';
+import { renderTimeline, showExchange, scrollToEnd } from './chat.js';
+import { renderUsers, renderHead, renderAccounts } from './users.js';
+import { startComposer, renderComposer, askScene } from './composer.js';
+
+const isNarrow = matchMedia('(max-width: 720px)');
+let listening = false;
+
+async function say(message) {
+  try {
+    await api.push(store.account, store.openid, message);
+    scrollToEnd();
+  } catch (err) {
+    toast(t('error.push', err.message));
+  }
+}
+
+const event = (name, key) => ({ type: 'event', event: name, ...(key ? { event_key: key } : {}) });
+
+async function choose(user, { focus = true } = {}) {
+  store.account = user.account;
+  store.openid = user.openid;
+  store.exchanges = new Map();
+  store.unread.delete(userKey(user));
+  document.body.dataset.view = 'chat';
+  renderUsers(choose);
+  await loadChat();
+  if (focus && !isNarrow.matches && !byId('writer').hidden) byId('text').focus();
+}
+
+/** Asks for the history of the user in view; events that came meanwhile win by their revision. */
+async function loadChat() {
+  const { account, openid } = store;
+  const { exchanges } = await api.loadHistory(account, openid);
+  if (account !== store.account || openid !== store.openid) return; // another user was chosen meanwhile
+  for (const x of exchanges) takeExchange(x);
+  renderTimeline();
+  renderHead();
+}
+
+async function loadAll() {
+  store.exchanges = new Map(); // a platform that was started anew remembers nothing
+  store.last = new Map();
+  takeState(await api.loadState());
+  if (!currentUser()) {
+    store.account = store.accounts[0].id;
+    store.openid = store.users.find((u) => u.account === store.account).openid;
+  }
+  renderAccounts();
+  renderUsers(choose);
+  await loadChat();
+}
+
+function renderAll() {
+  translatePage();
+  renderAccounts();
+  renderUsers(choose);
+  renderHead();
+  renderComposer(say);
+  renderTimeline();
+  if (!listening) byId('live').textContent = t('live.down');
+}
+
+byId('language').addEventListener('click', () => { toggleLanguage(); renderAll(); });
+byId('back').addEventListener('click', () => { document.body.dataset.view = 'list'; byId('users').querySelector('[aria-current="true"]')?.focus(); });
+byId('follow').addEventListener('click', () => say(event(currentUser().following ? 'unsubscribe' : 'subscribe')));
+byId('welcome-follow').addEventListener('click', () => say(event('subscribe')));
+byId('welcome-scan').addEventListener('click', () => askScene((scene) => say(event('subscribe', `qrscene_${scene}`))));
+byId('account').addEventListener('change', (e) => choose(store.users.find((u) => u.account === e.target.value)));
+byId('add-user').addEventListener('click', async () => {
+  try {
+    const user = await api.addUser(store.account);
+    takeUser(user);
+    await choose(user);
+  } catch (err) {
+    toast(t('error.push', err.message));
+  }
+});
+
+translatePage();
+startComposer(say);
+api.listen({
+  onOpen: async ({ now }) => {
+    setClock(now);
+    try {
+      await loadAll();
+      listening = true;
+      byId('live').textContent = '';
+      document.body.dataset.ready = 'true';
+    } catch {
+      byId('live').textContent = t('live.down');
+    }
+  },
+  onDown: () => {
+    listening = false;
+    byId('live').textContent = t('live.down');
+  },
+  onUser: (user) => {
+    takeUser(user);
+    renderUsers(choose);
+    if (inView(user)) renderHead();
+  },
+  onExchange: (x) => {
+    if (takeExchange(x)) {
+      const first = store.exchanges.size === 1;
+      if (first) renderHead();
+      showExchange(x);
+    }
+    renderUsers(choose);
+  },
+});

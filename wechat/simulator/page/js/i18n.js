@@ -1,0 +1,161 @@
+// Words in Chinese and English. The choice follows the browser and is remembered once made.
+
+const words = {
+  brand: ['模拟手机', 'Phone'],
+  title: ['鸿雁 · 模拟手机', 'Hongyan · simulated phone'],
+  language: ['English', '中文'],
+  'language.label': ['切换到英文', 'Switch to Chinese'],
+  hint: ['模拟的微信平台：每条消息都作为签名的回调发出，{0} 秒断开，最多投递 {1} 次。', 'A simulated WeChat platform: every message leaves as a signed callback, is cut off after {0} s and delivered up to {1} times.'],
+  'account.choose': ['公众号', 'Official Account'],
+  'account.name': ['鸿雁演示号', 'Hongyan demo'],
+  'users.label': ['用户', 'Users'],
+  'users.add': ['添加用户', 'Add a user'],
+  'users.none': ['还没有消息', 'No messages yet'],
+  'users.notFollowing': ['未关注', 'Not following'],
+  'users.unread': ['{0} 条未读', '{0} unread'],
+  user: ['用户{0}', 'User {0}'],
+  back: ['返回用户列表', 'Back to the users'],
+  'timeline.label': ['聊天记录', 'Conversation'],
+  follow: ['关注公众号', 'Follow'],
+  unfollow: ['取消关注', 'Unfollow'],
+  'welcome.text': ['关注后即可聊天。关注本身也是一次回调。', 'Follow to chat. Following is itself a callback.'],
+  'welcome.scan': ['扫描带参数的二维码关注', 'Follow by scanning a QR code'],
+  'live.down': ['连接断开，正在重连…', 'Disconnected, reconnecting…'],
+  'menu.show': ['切换到菜单', 'Show the menu'],
+  'menu.hide': ['切换到键盘', 'Show the keyboard'],
+  'menu.label': ['公众号菜单', 'Account menu'],
+  'menu.help': ['帮助', 'Help'],
+  'menu.price': ['价格', 'Price'],
+  'menu.more': ['更多', 'More'],
+  'menu.service': ['人工客服', 'Service'],
+  'menu.weather': ['天气', 'Weather'],
+  'menu.site': ['官网', 'Website'],
+  'text.label': ['消息', 'Message'],
+  'text.placeholder': ['发消息', 'Message'],
+  more: ['更多内容', 'More to send'],
+  send: ['发送', 'Send'],
+  cancel: ['取消', 'Cancel'],
+  'panel.sample': ['示例图片', 'Sample'],
+  'panel.upload': ['本地图片', 'Picture'],
+  'panel.voice': ['语音', 'Voice'],
+  'panel.video': ['视频', 'Video'],
+  'panel.location': ['位置', 'Location'],
+  'panel.link': ['链接', 'Link'],
+  'panel.scan': ['扫一扫', 'Scan'],
+  'panel.report': ['上报位置', 'Report'],
+  'field.latitude': ['纬度', 'Latitude'],
+  'field.longitude': ['经度', 'Longitude'],
+  'field.label': ['地址', 'Address'],
+  'field.title': ['标题', 'Title'],
+  'field.desc': ['描述', 'Description'],
+  'field.url': ['网址', 'Address'],
+  'field.scene': ['场景值', 'Scene'],
+  'sample.address': ['天安门广场', 'Tiananmen Square'],
+  'sample.title': ['一篇文章', 'An article'],
+  'sample.desc': ['鸿雁传书', 'A wild goose carries letters'],
+  'kind.image': ['[图片]', '[Picture]'],
+  'kind.voice': ['[语音]', '[Voice]'],
+  'kind.video': ['[视频]', '[Video]'],
+  'kind.shortvideo': ['[小视频]', '[Video]'],
+  'kind.location': ['[位置]', '[Location]'],
+  'kind.link': ['[链接]', '[Link]'],
+  'kind.music': ['[音乐]', '[Music]'],
+  'kind.news': ['[图文]', '[Article]'],
+  'kind.transfer_customer_service': ['[转人工客服]', '[To customer service]'],
+  'said.subscribe': ['你关注了公众号', 'You followed the account'],
+  'said.subscribe.scene': ['你扫码关注了公众号，场景 {0}', 'You followed by QR code, scene {0}'],
+  'said.unsubscribe': ['你取消了关注', 'You unfollowed the account'],
+  'said.scan': ['你扫了二维码，场景 {0}', 'You scanned a QR code, scene {0}'],
+  'said.click': ['你点击了菜单 {0}', 'You tapped the menu {0}'],
+  'said.view': ['你打开了 {0}', 'You opened {0}'],
+  'said.location': ['你的位置已上报：{0}', 'Your position was reported: {0}'],
+  'said.other': ['事件 {0}', 'Event {0}'],
+  banner: ['该公众号提供的服务出现故障，请稍后再试', 'The service of this Official Account is unavailable. Please try again later.'],
+  transfer: ['会话已转给人工客服', 'The conversation went to customer service'],
+  'picture.gone': ['图片已过期', 'The picture is gone'],
+  'picture.id': ['素材 {0}', 'Media {0}'],
+  'trail.first': ['等待投递', 'Waiting'],
+  'trail.delivering': ['第 {0}/{1} 次投递', 'Delivery {0}/{1}'],
+  'trail.between': ['稍后第 {0}/{1} 次投递', 'Next delivery {0}/{1}'],
+  'trail.answered': ['已回复 · {0}', 'Answered · {0}'],
+  'trail.silent': ['不回复 · {0}', 'No reply · {0}'],
+  'trail.banner': ['故障', 'Failed'],
+  'trail.ended': ['已结束', 'Ended'],
+  'trail.attempt': ['第 {0} 次', 'No. {0}'],
+  'trail.deliveries': ['投递', 'Deliveries'],
+  'trail.stages': ['引擎', 'Engine'],
+  'trail.noStages': ['后端没有提供轨迹', 'The back end tells no trace'],
+  'outcome.': ['等待回应…', 'Waiting for the reply…'],
+  'outcome.answered': ['收到回复', 'Answered'],
+  'outcome.silent': ['收到 success', 'Got success'],
+  'outcome.cutoff': ['没有及时回应，断开', 'No reply in time, cut off'],
+  'outcome.refused connection': ['连接失败', 'Connection failed'],
+  'outcome.bad status': ['状态码 {0}', 'Status {0}'],
+  'outcome.malformed reply': ['回复无法识别', 'The reply makes no sense'],
+  'stage.verified': ['验签解密', 'Verified'],
+  'stage.refused': ['拒绝', 'Refused'],
+  'stage.accepted': ['写入日志', 'In the log'],
+  'stage.joined': ['并入同一条消息', 'Joined the same message'],
+  'stage.turn': ['处理', 'Turn'],
+  'stage.committed': ['提交状态', 'Committed'],
+  'stage.offered': ['应答结果', 'Answer offered'],
+  'stage.kept': ['留待下次', 'Kept for later'],
+  'stage.dead': ['死信', 'Dead letter'],
+  'stage.settled': ['了结', 'Settled'],
+  'fact.sequence': ['日志 #{0}', 'log #{0}'],
+  'fact.partition': ['分区 {0}', 'partition {0}'],
+  'fact.version': ['版本 {0}', 'version {0}'],
+  'fact.delivery': ['第 {0} 次投递', 'delivery {0}'],
+  'error.push': ['没有发出：{0}', 'Not sent: {0}'],
+  'error.follow': ['请先关注', 'Follow the account first'],
+  'error.picture': ['无法读取这张图片', 'This picture cannot be read'],
+};
+
+const remembered = 'hongyan.phone.language';
+let language = recall() || (navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en');
+
+function recall() {
+  try { return localStorage.getItem(remembered); } catch { return null; }
+}
+
+/** The word for key in the language in use; {0}, {1} … are filled in. */
+export function t(key, ...values) {
+  const pair = words[key];
+  if (!pair) return key;
+  return pair[language === 'zh' ? 0 : 1].replace(/\{(\d)\}/g, (_, i) => values[i]);
+}
+
+export const has = (key) => key in words;
+export const locale = () => (language === 'zh' ? 'zh-CN' : 'en');
+
+export function toggleLanguage() {
+  language = language === 'zh' ? 'en' : 'zh';
+  try { localStorage.setItem(remembered, language); } catch { /* private mode: not remembered */ }
+}
+
+/** Puts words into everything that carries data-i18n attributes. */
+export function translatePage() {
+  document.documentElement.lang = locale();
+  document.title = t('title');
+  for (const node of document.querySelectorAll('[data-i18n]')) node.textContent = t(node.dataset.i18n);
+  for (const node of document.querySelectorAll('[data-i18n-label]')) node.setAttribute('aria-label', t(node.dataset.i18nLabel));
+  for (const node of document.querySelectorAll('[data-i18n-placeholder]')) node.placeholder = t(node.dataset.i18nPlaceholder);
+}
+
+const digits = '零一二三四五六七八九';
+
+/** 用户一 … 用户九十九; User 1 … */
+export function nickname(number) {
+  if (language !== 'zh') return t('user', number);
+  if (number > 99) return t('user', number);
+  const tens = Math.floor(number / 10);
+  const ones = number % 10;
+  return t('user', (tens > 1 ? digits[tens] : '') + (tens > 0 ? '十' : '') + (ones > 0 ? digits[ones] : ''));
+}
+
+export function duration(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return ms >= 10 ? `${Math.round(ms)} ms` : `${ms.toFixed(1)} ms`;
+}
+
+export const clock = (at) => new Date(at).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit' });
