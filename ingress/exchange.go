@@ -1,8 +1,10 @@
 package ingress
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,7 +67,7 @@ func (x *exchange) serveGenuine() {
 	x.account.accepted.inc(in.GetKind())
 	x.traceStage(messages.StageAccepted, func(e *messages.TraceEvent) { e.Sequence = position.Sequence })
 	if x.slot == nil {
-		_ = x.respond(http.StatusOK, typePlain, []byte(wechat.Success))
+		_ = x.respond(http.StatusOK, typePlain, wechat.Success)
 		return
 	}
 	accepted := time.Now()
@@ -172,7 +174,7 @@ func (x *exchange) think() {
 			return
 		}
 	}
-	_ = x.respond(http.StatusOK, typePlain, []byte(wechat.Success))
+	_ = x.respond(http.StatusOK, typePlain, wechat.Success)
 }
 
 // hold waits for WeChat to hang up, so that it delivers again after its own five seconds.
@@ -209,16 +211,23 @@ func (x *exchange) abandon() {
 	x.g.slots.rule(x.slot, ruling{verdict: verdict})
 }
 
+// errUnsendable is an answer that WeChat would show as a fault: empty, without its media id, or of an unknown type.
+var errUnsendable = errors.New("the answer has nothing that WeChat would show")
+
 // encode makes the body of the response and its type: a bare success for a nil answer, else WeChat's passive reply in the
-// push's own format, sealed where the push was.
+// push's own format, sealed where the push was. An answer that would become a bare success is an error: nobody shall believe
+// that it was written.
 func (x *exchange) encode(answer *messages.Answer) ([]byte, []string, error) {
 	if answer == nil {
-		return []byte(wechat.Success), typePlain, nil
+		return wechat.Success, typePlain, nil
 	}
 	in, now := x.push.in, x.g.now().Unix()
 	body, err := wechat.EncodeReply(in, answer, now)
 	if err != nil {
 		return nil, nil, err
+	}
+	if bytes.Equal(body, wechat.Success) {
+		return nil, nil, errUnsendable
 	}
 	contentType := typeXML
 	if x.push.format == messages.Format_FORMAT_JSON {

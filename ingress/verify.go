@@ -127,10 +127,10 @@ func (d *door) verifyPush(q *query, body []byte, now time.Time) (push, reason) {
 		return push{}, why
 	}
 	in, err := wechat.Decode(d.id, body)
-	if err != nil {
-		if d.mode == ModePlain && q.encryptType == "aes" {
-			return push{}, reasonMode // the platform is in safe mode, the configuration is not
-		}
+	switch {
+	case p.seal == nil && q.encryptType == "aes" && in.GetMsgType() == "":
+		return push{}, reasonMode // the platform is in safe mode, the configuration in plain: nothing in it can be read
+	case err != nil:
 		return push{}, reasonMalformed
 	}
 	in.Nonce, in.Encrypted = q.nonce, p.seal != nil
