@@ -88,13 +88,6 @@ func (b *board) leave() {
 	close(b.left)
 }
 
-// touch wakes everybody who waits, without a new view.
-func (b *board) touch() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.replace(b.current)
-}
-
 func (b *board) replace(next *view) {
 	b.current = next
 	close(b.changed)

@@ -37,6 +37,8 @@ type keeper struct {
 	partition int
 	log       *slog.Logger
 	running   atomic.Bool // the actor was started and not yet told to end
+	panicked  atomic.Bool // the actor of this tenure panicked; set by its guardian
+	guardian  *actor.RootContext
 
 	faults      int       // tenures in a row that ended in a fault or never began
 	wantedSince time.Time // since when the partition has been wanted here without a tenure
@@ -45,7 +47,12 @@ type keeper struct {
 }
 
 func newKeeper(n *Node, partition int) *keeper {
-	return &keeper{node: n, partition: partition, log: n.log.With("partition", partition)}
+	k := &keeper{node: n, partition: partition, log: n.log.With("partition", partition)}
+	k.guardian = guarded(n.transport.system, func(reason any) {
+		k.panicked.Store(true)
+		k.log.Error("the partition's actor panicked and is stopped", "panic", describePanic(reason))
+	})
+	return k
 }
 
 // run returns when the node leaves and the partition is handed over.
@@ -53,18 +60,17 @@ func (k *keeper) run() {
 	for {
 		v, changed := k.node.board.load()
 		switch {
-		case v.leaving && !v.fenced:
-			k.vacate(v)
-			return
 		case v.leaving:
+			k.vacate(v)
 			return
 		case !v.wants(k.partition):
 			k.wantedSince, k.blockedBy = time.Time{}, ""
 			_, moved := k.node.leases.seen(k.partition)
-			if v.settled && !v.fenced {
-				k.vacate(v)
+			if k.vacate(v) {
+				k.wait(changed, moved, 0)
+			} else {
+				k.wait(changed, moved, heldPoll)
 			}
-			k.wait(changed, moved, 0)
 			continue
 		}
 		if k.wantedSince.IsZero() {
@@ -190,11 +196,9 @@ func (k *keeper) tenure(own taken) {
 	n := k.node
 	root := n.transport.system.Root
 	n.holding.Add(1)
-	defer func() {
-		n.holding.Add(-1)
-		n.board.touch()
-	}()
-	pid, err := spawnGuarded(n.transport.system, n.opts.Owner.Props(own.Ownership), PartitionActorID(k.partition), k.log)
+	defer n.holding.Add(-1)
+	k.panicked.Store(false)
+	pid, err := k.guardian.SpawnNamed(n.opts.Owner.Props(own.Ownership), PartitionActorID(k.partition))
 	if err != nil {
 		k.log.Error("the partition's actor cannot be started", "epoch", own.Epoch, "error", err)
 		k.pause()
@@ -205,7 +209,10 @@ func (k *keeper) tenure(own taken) {
 	n.metrics.takeoverTime.Observe(time.Since(k.wantedSince).Seconds())
 	n.metrics.owned.Inc()
 	k.running.Store(true)
-	n.board.touch()
+	select {
+	case n.progress <- struct{}{}:
+	default: // somebody else said so already
+	}
 	k.log.Debug("the partition is owned", "epoch", own.Epoch, "mark", own.Mark, "planned", own.Planned)
 
 	began := time.Now()
@@ -268,35 +275,43 @@ func (k *keeper) handOver(own taken, pid *actor.PID, ended <-chan struct{}) {
 	root.Send(pid, k.node.opts.ReleaseMessage())
 	next := own.lease
 	next.Released, next.At = true, time.Now().UTC()
-	if !k.awaitEnd(ended, k.node.opts.HandOver) {
+	inTime := k.awaitEnd(ended, k.node.opts.HandOver)
+	if !inTime {
 		k.node.metrics.forcedReleases.Inc()
 		k.log.Warn("the partition's actor did not hand over in time and is stopped", "epoch", own.Epoch)
 		root.Stop(pid)
 		k.awaitEnd(ended, stopPatience)
+	}
+	if !inTime || k.panicked.Load() {
 		next.Released, next.Member = false, ""
 	}
 	k.free(next, own.revision)
 }
 
 // vacate gives back a lease that this process holds without a tenure: after a fault or a fence the partition turned out to
-// belong elsewhere.
-func (k *keeper) vacate(v *view) {
+// belong elsewhere. It tells whether nothing is left to give back.
+func (k *keeper) vacate(v *view) bool {
+	if v.fenced || !v.settled || !k.node.opts.Conn.IsConnected() {
+		return true // not now: whoever takes the lease over finds out by itself
+	}
 	seen, _ := k.node.leases.seen(k.partition)
 	if seen.lease.free() || seen.lease.Member != v.self {
-		return
+		return true
 	}
 	next := seen.lease
 	next.Member, next.At = "", time.Now().UTC()
-	k.free(next, seen.revision)
+	return k.free(next, seen.revision)
 }
 
-func (k *keeper) free(next Lease, revision uint64) {
+func (k *keeper) free(next Lease, revision uint64) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*storeTimeout)
 	defer cancel()
 	if _, err := k.node.leases.swap(ctx, k.partition, next, revision); err != nil {
 		// Harmless: the next owner takes it once this process is gone.
 		k.log.Warn("the lease could not be given back", "epoch", next.Epoch, "error", err)
+		return false
 	}
+	return true
 }
 
 // awaitEnd tells whether the actor ended in time.

@@ -72,7 +72,7 @@ type Node struct {
 	holding    atomic.Int32 // keepers that have an actor running or stopping
 	started    atomic.Bool
 	ready      chan struct{}
-	readyOnce  sync.Once
+	progress   chan struct{} // a keeper started its actor
 	now        func() time.Time
 }
 
@@ -88,8 +88,8 @@ func New(o Options) (*Node, error) {
 		opts:  o,
 		log:   o.Logger.With("part", "cluster"),
 		board: newBoard(),
-		ready: make(chan struct{}),
-		now:   time.Now,
+		ready: make(chan struct{}), progress: make(chan struct{}, 1),
+		now: time.Now,
 	}
 	var err error
 	if n.metrics, err = newMetrics(o.Registerer); err != nil {
@@ -181,13 +181,13 @@ func (n *Node) serve(ctx context.Context) error {
 	g.Go(func() error { return n.membership.run(work) })
 	g.Go(func() error { return n.leases.run(work) })
 	g.Go(func() error { return n.transport.publishMembers(work) })
+	g.Go(func() error { return n.announceReady(work) })
 	g.Go(func() error {
 		// The keepers get no context: the board tells them to leave, and each bounds its own steps.
 		var keepers sync.WaitGroup
 		for _, k := range n.keepers {
 			keepers.Go(k.run)
 		}
-		n.announceReady(work)
 		select {
 		case <-ctx.Done():
 		case <-work.Done(): // one of the others failed
@@ -200,22 +200,21 @@ func (n *Node) serve(ctx context.Context) error {
 	return g.Wait()
 }
 
-// announceReady starts the goroutine that closes Ready; it ends with ctx or when it did.
-func (n *Node) announceReady(ctx context.Context) {
-	go func() {
-		for {
-			v, changed := n.board.load()
-			if v.settled && n.ownsDesired(v) {
-				n.readyOnce.Do(func() { close(n.ready) })
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
+// announceReady closes Ready when it is time. It returns nil then or when ctx ends.
+func (n *Node) announceReady(ctx context.Context) error {
+	for {
+		v, changed := n.board.load()
+		if v.settled && n.ownsDesired(v) {
+			close(n.ready)
+			return nil
 		}
-	}()
+		select {
+		case <-changed:
+		case <-n.progress:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func (n *Node) ownsDesired(v *view) bool {
@@ -227,7 +226,8 @@ func (n *Node) ownsDesired(v *view) bool {
 	return true
 }
 
-// Ready is closed once every partition that belongs on this node is owned and its actor was started.
+// Ready is closed once every partition that belongs on this node is owned and its actor was started; the actor may still be
+// busy with its checkpoint.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // System is the node's actor system.

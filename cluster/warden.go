@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -37,18 +36,13 @@ func (w *warden) Receive(ctx actor.Context) {
 	}
 }
 
-// spawnGuarded starts an actor that is stopped, not restarted, when it panics: a restarted one would carry on with a mailbox
+// guarded is a root whose actors are stopped, not restarted, when they panic: a restarted one would carry on with a mailbox
 // and a log reader of the state that just proved wrong, under the same epoch. The keeper starts it anew under the next.
-func spawnGuarded(system *actor.ActorSystem, props *actor.Props, id string, log *slog.Logger) (*actor.PID, error) {
-	stop := actor.NewOneForOneStrategy(0, 0, func(reason any) actor.Directive {
-		log.Error("the actor panicked and is stopped", "actor", id, "panic", describePanic(reason))
+func guarded(system *actor.ActorSystem, panicked func(reason any)) *actor.RootContext {
+	return system.Root.Copy().WithGuardian(actor.NewOneForOneStrategy(0, 0, func(reason any) actor.Directive {
+		panicked(reason)
 		return actor.StopDirective
-	})
-	pid, err := system.Root.Copy().WithGuardian(stop).SpawnNamed(props, id)
-	if err != nil {
-		return nil, fmt.Errorf("start the actor %s: %w", id, err)
-	}
-	return pid, nil
+	}))
 }
 
 // describePanic keeps what users wrote out of the log: the runtime's own errors in full, of all else the type.
