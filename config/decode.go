@@ -54,11 +54,13 @@ func (d *decoder) file(cfg *Config, src []byte) bool {
 		body = doc.Body
 	}
 	if body == nil {
+		d.origin.decoded = true
 		return true
 	}
 	d.anchors = make(map[string]ast.Node)
 	ast.Walk(d, body)
 	d.value(reflect.ValueOf(cfg).Elem(), body, "")
+	d.origin.decoded = true
 	return true
 }
 

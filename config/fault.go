@@ -65,8 +65,8 @@ func (r *Report) Error() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// sort brings faults and warnings into the order of the file.
-func (r *Report) sort() {
+// Sort brings faults and warnings into the order of the file.
+func (r *Report) Sort() {
 	for _, list := range [][]Fault{r.Faults, r.Warnings} {
 		slices.SortStableFunc(list, func(a, b Fault) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Variable, b.Variable))
@@ -137,6 +137,7 @@ type origin struct {
 	spots     map[string]spot   // key path → its value, or its key where the value is a mapping or a list
 	variables map[string]string // key path → the environment variable that gave its value
 	covered   []spot            // values that must not be shown
+	decoded   bool              // the decoder has walked the tree, so that covered is complete
 }
 
 // fault is a fault about the value at a key path. Where the file does not have that key, the fault points at the nearest
@@ -178,35 +179,49 @@ func parent(path string) string {
 }
 
 var (
-	secretInLine   = regexp.MustCompile(`(?i)((?:token|secret|aes_key|api_key|passw\w*)["']?\s*:\s*)([^\s,}#][^,}#]*)`)
+	// secretInLine finds secrets by their keys, in lines that the decoder never reached: it covers too much rather than too little.
+	secretInLine   = regexp.MustCompile(`(?i)((?:token|secret|aes_key|api_key|passw\w*)["']?\s*:\s*)("[^"]+"?|'[^']+'?|[^\s"'#]\S*(?: +[^#\s]\S*)*)()`)
 	passwordInLine = regexp.MustCompile(`(://)([^/@\s]+)(@)`)
 )
 
-// shown is a line of the file with secrets covered by as many asterisks, so that columns stay. The expressions cover what
-// the decoder never reached, after a syntax error for example.
+// shown is a line of the file with secrets covered by as many asterisks, so that columns stay.
 func (o *origin) shown(line int) string {
 	if line < 1 || line > len(o.lines) {
 		return ""
 	}
 	runes := []rune(o.lines[line-1])
 	for _, s := range o.covered {
-		if s.line == line {
-			start, end := max(s.column-1, 0), min(s.column-1+s.width, len(runes))
-			for start < end && runes[start] == ' ' {
-				start++
-			}
-			for i := start; i < end; i++ {
-				runes[i] = '*'
-			}
+		if s.line != line {
+			continue
+		}
+		start, end := max(s.column-1, 0), min(s.column-1+s.width, len(runes))
+		for start < end && runes[start] == ' ' {
+			start++
+		}
+		for i := start; i < end; i++ {
+			runes[i] = '*'
 		}
 	}
-	text := string(runes)
-	for _, re := range []*regexp.Regexp{secretInLine, passwordInLine} {
-		text = re.ReplaceAllStringFunc(text, func(m string) string {
-			g := re.FindStringSubmatch(m)
-			g[2] = strings.Repeat("*", utf8.RuneCountInString(g[2]))
-			return strings.Join(g[1:], "")
-		})
+	text := cover(passwordInLine, string(runes))
+	if !o.decoded {
+		text = cover(secretInLine, text)
 	}
 	return text
+}
+
+// cover replaces the second group of every match by asterisks.
+func cover(re *regexp.Regexp, text string) string {
+	return re.ReplaceAllStringFunc(text, func(match string) string {
+		g := re.FindStringSubmatch(match)
+		return g[1] + strings.Repeat("*", utf8.RuneCountInString(g[2])) + g[3]
+	})
+}
+
+// show fills in the lines of faults that were found before all secrets of their lines were known.
+func (o *origin) show(faults []Fault) {
+	for i := range faults {
+		if f := &faults[i]; f.Line > 0 {
+			f.source = o.shown(f.Line)
+		}
+	}
 }

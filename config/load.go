@@ -25,18 +25,21 @@ func Load(path string, environ []string) (*Config, *Report) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			fix = "check the path and its permissions"
 		}
-		return Default(), &Report{Faults: []Fault{{File: path, Message: "cannot read the configuration: " + reason(err), Fix: fix}}}
+		return Default(), &Report{
+			Faults:   []Fault{{File: path, Message: "cannot read the configuration: " + reason(err), Fix: fix}},
+			Warnings: []Fault{},
+		}
 	}
 	return Parse(path, src, environ)
 }
 
 // Parse is Load of a file whose bytes are given; path names it in faults and anchors relative paths.
 func Parse(path string, src []byte, environ []string) (*Config, *Report) {
-	cfg, report := Default(), &Report{}
+	cfg, report := Default(), &Report{Faults: []Fault{}, Warnings: []Fault{}} // lists, not null, in JSON
 	src = bytes.TrimPrefix(src, []byte("\ufeff"))
 	cfg.origin = origin{
 		file:      path,
-		lines:     strings.Split(strings.ReplaceAll(string(src), "\r\n", "\n"), "\n"),
+		lines:     strings.Split(strings.ReplaceAll(strings.ToValidUTF8(string(src), "?"), "\r\n", "\n"), "\n"),
 		spots:     make(map[string]spot),
 		variables: make(map[string]string),
 	}
@@ -53,7 +56,9 @@ func Parse(path string, src []byte, environ []string) (*Config, *Report) {
 	anchorPaths(reflect.ValueOf(cfg).Elem(), d.dir)
 	v := &validator{cfg: cfg, origin: &cfg.origin, report: report, failed: d.failed}
 	v.all()
-	report.sort()
+	cfg.origin.show(report.Faults)
+	cfg.origin.show(report.Warnings)
+	report.Sort()
 	return cfg, report
 }
 
@@ -71,7 +76,7 @@ func invalidUTF8(o *origin, src []byte) Fault {
 		src = src[size:]
 	}
 	return Fault{File: o.file, Line: line, Column: 1, Message: "the line is not UTF-8", Fix: "save the file as UTF-8",
-		source: strings.ToValidUTF8(o.shown(line), "?")}
+		source: o.shown(line)}
 }
 
 // anchorPaths joins every relative Path below v to dir.

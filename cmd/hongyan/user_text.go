@@ -1,0 +1,109 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"hongyan/console"
+)
+
+// showUser writes the admin API's view of a user for people. Times are local.
+func showUser(w io.Writer, raw []byte) error {
+	var u console.User
+	if err := json.Unmarshal(raw, &u); err != nil {
+		return fmt.Errorf("the node's answer cannot be read: %w", err)
+	}
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(out, "user\t%s/%s\n", printable(u.Account), printable(u.OpenID))
+	fmt.Fprintf(out, "owner\tnode %s, partition %d, epoch %d\n", printable(u.Node), u.Partition, u.Epoch)
+	fmt.Fprintf(out, "record\tversion %d, incarnation %s\n", u.Version, printable(u.Incarnation))
+	fmt.Fprintf(out, "applied\t%d:%d\n", u.Applied.Generation, u.Applied.Sequence)
+	fmt.Fprintf(out, "now\t%s\n", activity(u))
+	fmt.Fprintf(out, "follows\t%s\n", printable(u.Follows))
+	c := u.Counts
+	fmt.Fprintf(out, "counts\tturns %d, answered %d, silent %d, dead %d, dropped %d, kept %d\n",
+		c.Turns, c.Answered, c.Silent, c.Dead, c.Dropped, c.Kept)
+	section(out, "conversation", len(u.Turns))
+	for _, t := range u.Turns {
+		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(t.At), printable(t.Role), said(t))
+	}
+	section(out, "recent messages", len(u.Messages))
+	for _, m := range u.Messages {
+		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(m.LogTime), printable(m.Outcome), printable(m.Key))
+	}
+	section(out, "recorded answers", len(u.Answers))
+	for _, a := range u.Answers {
+		state := "open"
+		if a.Settled {
+			state = "settled"
+		}
+		fmt.Fprintf(out, "  %s\t%s\t%s\t%s\n", clock(a.At), state, printable(a.Key), printable(a.Text()))
+	}
+	section(out, "kept for the next message", len(u.Kept))
+	for _, a := range u.Kept {
+		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(a.At), printable(a.Key), printable(a.Text()))
+	}
+	section(out, "dead letters", len(u.Dead))
+	for _, d := range u.Dead {
+		fmt.Fprintf(out, "  %s\t%s\t%s\t%s\n", clock(d.At), printable(d.Reason), printable(d.Key), printable(d.Detail))
+	}
+	section(out, "session", len(u.Session))
+	for _, key := range slices.Sorted(maps.Keys(u.Session)) {
+		fmt.Fprintf(out, "  %s\t%s\n", printable(key), printable(u.Session[key]))
+	}
+	return out.Flush()
+}
+
+// section writes a heading where there is something below it.
+func section(w io.Writer, title string, n int) {
+	if n > 0 {
+		fmt.Fprintf(w, "\n%s (%d)\n", title, n)
+	}
+}
+
+func activity(u console.User) string {
+	running := "idle"
+	if u.Running != "" {
+		running = "answering " + printable(u.Running)
+	}
+	if u.Queued > 0 {
+		running += fmt.Sprintf(", %d queued", u.Queued)
+	}
+	if u.LastTurn != nil {
+		running += ", last turn " + clock(*u.LastTurn)
+	}
+	return running
+}
+
+func said(t console.Turn) string {
+	text := printable(t.Text)
+	if t.Kind != "" && t.Kind != "text" {
+		return strings.TrimRight(fmt.Sprintf("[%s] %s", printable(t.Kind), text), " ")
+	}
+	return cmp.Or(text, "-")
+}
+
+func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// printable is text on one line without characters that command a terminal: what users wrote must not.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return '⏎'
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == unicode.ReplacementChar:
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
