@@ -8,9 +8,9 @@ import (
 
 func isEvent(msgType string) bool { return strings.EqualFold(msgType, "event") }
 
-// messageKind is the kind of a message by its MsgType (wechat-protocol §2.1).
+// messageKind is the kind of a message by its MsgType (wechat-protocol §2.1), in whatever case.
 func messageKind(msgType string) messages.Kind {
-	switch msgType {
+	switch strings.ToLower(msgType) {
 	case "text":
 		return messages.Kind_KIND_TEXT
 	case "image":
