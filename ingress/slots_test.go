@@ -1,0 +1,532 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hongyan/messages"
+)
+
+const (
+	written = messages.Verdict_VERDICT_WRITTEN
+	refused = messages.Verdict_VERDICT_REFUSED
+	unknown = messages.Verdict_VERDICT_UNKNOWN
+	open    = messages.Verdict_VERDICT_OPEN
+)
+
+// stage is a bench in a synctest bubble, with its server on pipes.
+type stage struct {
+	*bench
+	*pipes
+	t *testing.T
+}
+
+// inBubble runs play on a stage of its own, with the clock of a synctest bubble.
+func inBubble(t *testing.T, change func(*Options), play func(s *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, ModePlain, change)
+		p, stop := b.servePipes()
+		defer stop()
+		play(&stage{bench: b, pipes: p, t: t})
+	})
+}
+
+// deliver sends a text message as WeChat does: it hangs up after 5 s. The result comes on the channel.
+func (s *stage) deliver(msgID string, created time.Time) <-chan result {
+	return s.deliverFor(msgID, created, 5*time.Second)
+}
+
+func (s *stage) deliverFor(msgID string, created time.Time, patience time.Duration) <-chan result {
+	c := pushCall(s.t, ModePlain, testToken, "", textXML(msgID, "hi", created), time.Now())
+	out := make(chan result, 1)
+	go func() { out <- s.send(c, patience) }() // ends after patience
+	return out
+}
+
+// entry waits until the log has n entries and returns the newest.
+func (s *stage) entry(n int) *messages.Entry {
+	s.t.Helper()
+	synctest.Wait()
+	all := s.log.all()
+	if len(all) != n {
+		s.t.Fatalf("the log has %d entries, want %d", len(all), n)
+	}
+	return all[n-1]
+}
+
+func offerOf(e *messages.Entry, text string) *messages.Offer {
+	o := &messages.Offer{Slot: e.GetSlot().GetId(), Key: e.GetInbound().GetKey()}
+	if text != "" {
+		o.Answer = textAnswer(text)
+	}
+	return o
+}
+
+func (s *stage) offer(e *messages.Entry, text string) messages.Verdict {
+	return s.Offer(context.Background(), offerOf(e, text)).GetVerdict()
+}
+
+func (s *stage) ask(e *messages.Entry) messages.Verdict {
+	o := offerOf(e, "")
+	o.Ask = true
+	return s.Offer(context.Background(), o).GetVerdict()
+}
+
+func (s *stage) want(what string, got, want messages.Verdict) {
+	s.t.Helper()
+	if got != want {
+		s.t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func TestOfferIsWrittenOnceAndItsVerdictKept(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		if e.GetSlot().GetIngress() != "i1" || e.GetSlot().GetId() == 0 {
+			t.Fatalf("slot %v", e.GetSlot())
+		}
+		s.want("question before", s.ask(e), open)
+		time.Sleep(time.Second)
+		reply := s.Offer(context.Background(), offerOf(e, "hello"))
+		s.want("offer", reply.GetVerdict(), written)
+		if reply.GetElapsedMs() != 1000 {
+			t.Errorf("elapsed %d ms", reply.GetElapsedMs())
+		}
+		r := <-got
+		if r.status != 200 || !strings.Contains(r.body, "<![CDATA[hello]]>") || r.at != time.Second {
+			t.Errorf("WeChat got %+v", r)
+		}
+		s.want("the same offer again", s.offer(e, "hello"), written)
+		s.want("another answer", s.offer(e, "other"), refused)
+		s.want("success instead", s.offer(e, ""), refused)
+		other := offerOf(e, "hello")
+		other.Key = []byte("another message!")
+		s.want("another message", s.Offer(context.Background(), other).GetVerdict(), refused)
+		time.Sleep(time.Minute)
+		s.want("question after a minute", s.ask(e), written)
+		time.Sleep(time.Minute)
+		s.want("question when it is forgotten", s.ask(e), unknown)
+		s.want("offer when it is forgotten", s.offer(e, "hello"), refused)
+	})
+}
+
+func TestOffersThatFindNoSlot(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		for _, ask := range []bool{false, true} {
+			o := offerOf(e, "hello")
+			o.Slot, o.Ask = 7, ask
+			s.want("slot that never was", s.Offer(context.Background(), o).GetVerdict(), refused)
+			o = offerOf(e, "hello")
+			o.Key, o.Ask = make([]byte, messages.KeySize), ask
+			s.want("another message's key", s.Offer(context.Background(), o).GetVerdict(), refused)
+		}
+		s.want("its own is unharmed", s.offer(e, "hello"), written)
+		<-got
+	})
+}
+
+func TestSuccessAndSilence(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		s.want("offer without an answer", s.offer(e, ""), written)
+		if r := <-got; r.body != "success" || r.header.Get("Content-Type") != typePlain[0] {
+			t.Errorf("WeChat got %+v", r)
+		}
+	})
+}
+
+// Two offers at the same instant: one response, and only the one that was written is told so.
+func TestOffersAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	for _, second := range []string{"hello", "other"} {
+		inBubble(t, nil, func(s *stage) {
+			hold := make(chan struct{})
+			s.log.hook = func(context.Context, *messages.Entry) error {
+				<-hold // so that both offers meet an exchange that cannot write yet
+				return nil
+			}
+			seen := make(chan *messages.Entry, 1)
+			inner := s.log.hook
+			s.log.hook = func(ctx context.Context, e *messages.Entry) error {
+				seen <- e
+				return inner(ctx, e)
+			}
+			got := s.deliver("1", time.Now())
+			e := <-seen
+			verdicts := map[string]chan messages.Verdict{"first": make(chan messages.Verdict, 1), "second": make(chan messages.Verdict, 1)}
+			go func() { verdicts["first"] <- s.offer(e, "hello") }()
+			synctest.Wait()
+			go func() { verdicts["second"] <- s.offer(e, second) }()
+			synctest.Wait()
+			select {
+			case v := <-verdicts["first"]:
+				t.Fatalf("%v before the log had the message", v)
+			case r := <-got:
+				t.Fatalf("%+v before the log had the message", r)
+			default:
+			}
+			close(hold)
+			s.want("first", <-verdicts["first"], written)
+			want := written
+			if second != "hello" {
+				want = refused
+			}
+			s.want("second", <-verdicts["second"], want)
+			if r := <-got; !strings.Contains(r.body, "hello") {
+				t.Errorf("WeChat got %+v", r)
+			}
+		})
+	}
+}
+
+// An offer whose owner cannot wait is unknown to it, and the verdict is there when it asks again.
+func TestOfferThatDoesNotWait(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		seen := make(chan *messages.Entry, 1)
+		s.log.hook = func(_ context.Context, e *messages.Entry) error {
+			seen <- e
+			time.Sleep(2 * time.Second)
+			return nil
+		}
+		got := s.deliver("1", time.Now())
+		e := <-seen
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		s.want("impatient offer", s.Offer(ctx, offerOf(e, "hello")).GetVerdict(), unknown)
+		ask := offerOf(e, "hello")
+		ask.Ask = true
+		s.want("question while it is claimed", s.Offer(ctx, ask).GetVerdict(), unknown)
+		if r := <-got; !strings.Contains(r.body, "hello") {
+			t.Errorf("WeChat got %+v", r)
+		}
+		synctest.Wait()
+		s.want("question afterwards", s.ask(e), written)
+	})
+}
+
+func TestFirstDeliveryIsHeldUntilWeChatHangsUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		r := <-s.deliver("1", time.Now())
+		if !errors.Is(r.err, errHungUp) || r.at != 5*time.Second {
+			t.Errorf("WeChat got %+v, want nothing for 5 s", r)
+		}
+		e := s.entry(1)
+		s.want("offer afterwards", s.offer(e, "hello"), refused)
+		s.want("question afterwards", s.ask(e), refused)
+	})
+}
+
+func TestExchangeIsCutWhereWeChatForgetsToHangUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		r := <-s.deliverFor("1", time.Now(), time.Minute)
+		if !errors.Is(r.err, io.ErrUnexpectedEOF) || r.at != holdLimit {
+			t.Errorf("WeChat got %+v, want the connection cut after %v", r, holdLimit)
+		}
+		s.want("offer afterwards", s.offer(s.entry(1), "hello"), refused)
+	})
+}
+
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliverFor("1", time.Now(), 2*time.Second)
+		e := s.entry(1)
+		time.Sleep(2 * time.Second)
+		<-got
+		s.want("offer at the same instant or after", s.offer(e, "hello"), refused)
+	})
+}
+
+func TestLateOfferIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		time.Sleep(writeCutOff + time.Millisecond)
+		s.want("late offer", s.offer(e, "hello"), refused)
+		if r := <-got; !errors.Is(r.err, errHungUp) {
+			t.Errorf("WeChat got %+v", r)
+		}
+	})
+}
+
+// A client that does not read lets the write block: nobody can tell what arrived.
+func TestWriteThatBlocksIsUnknown(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		conn := s.dial()
+		defer conn.Close()
+		c := pushCall(t, ModePlain, testToken, "", textXML("1", "hi", time.Now()), time.Now())
+		if _, err := io.WriteString(conn, c.wire()); err != nil {
+			t.Fatal(err)
+		}
+		e := s.entry(1)
+		time.Sleep(4 * time.Second)
+		reply := s.Offer(context.Background(), offerOf(e, "hello"))
+		s.want("offer", reply.GetVerdict(), unknown)
+		if reply.GetElapsedMs() != 5000 {
+			t.Errorf("elapsed %d ms, want the write to end at 5 s", reply.GetElapsedMs())
+		}
+		s.want("question afterwards", s.ask(e), unknown)
+		s.want("another answer", s.offer(e, "other"), refused)
+	})
+}
+
+func TestLastDelivery(t *testing.T) {
+	t.Parallel()
+	for name, thinking := range map[string]string{"text": "still thinking", "success": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(o *Options) { o.Accounts[0].Thinking = thinking }, func(s *stage) {
+				want := "<![CDATA[still thinking]]>"
+				if thinking == "" {
+					want = "success"
+				}
+				got := s.deliver("1", time.Now().Add(-10*time.Second)) // by age
+				e := s.entry(1)
+				r := <-got
+				if r.status != 200 || !strings.Contains(r.body, want) || r.at != DefaultDeadline {
+					t.Errorf("by age: WeChat got %+v", r)
+				}
+				s.want("offer afterwards", s.offer(e, "hello"), refused)
+
+				created := time.Now()
+				for range 2 { // three at once: by count
+					s.deliver("2", created)
+				}
+				synctest.Wait()
+				if r := <-s.deliver("2", created); r.status != 200 || !strings.Contains(r.body, want) {
+					t.Errorf("by count: WeChat got %+v", r)
+				}
+				time.Sleep(time.Second)
+
+				created = time.Now().Add(time.Hour) // WeChat's clock is far ahead, or ours behind
+				s.deliver("3", created)
+				time.Sleep(10 * time.Second)
+				if r := <-s.deliver("3", created); r.status != 200 || !strings.Contains(r.body, want) {
+					t.Errorf("by the time since the first: WeChat got %+v", r)
+				}
+			})
+		})
+	}
+}
+
+func TestAnswerBeatsTheTextOnALastDelivery(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now().Add(-10*time.Second))
+		e := s.entry(1)
+		time.Sleep(4500 * time.Millisecond)
+		s.want("offer", s.offer(e, "hello"), written)
+		if r := <-got; !strings.Contains(r.body, "hello") {
+			t.Errorf("WeChat got %+v", r)
+		}
+	})
+}
+
+// An answer that cannot be a passive reply is refused, and the exchange ends as if nobody had offered one.
+func TestUnsendableAnswer(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now().Add(-10*time.Second))
+		e := s.entry(1)
+		o := offerOf(e, "")
+		o.Answer = &messages.Answer{Content: &messages.Answer_Image{Image: &messages.MediaAnswer{}}}
+		s.want("image without an id", s.Offer(context.Background(), o).GetVerdict(), refused)
+		s.want("another answer", s.offer(e, "hello"), refused)
+		if r := <-got; !strings.Contains(r.body, "still thinking") {
+			t.Errorf("WeChat got %+v", r)
+		}
+		if !strings.Contains(s.lines.String(), "level=ERROR") {
+			t.Errorf("nothing in the log: %s", s.lines)
+		}
+	})
+}
+
+func TestLogThatDoesNotAccept(t *testing.T) {
+	t.Parallel()
+	for name, hook := range map[string]func(context.Context, *messages.Entry) error{
+		"error": func(context.Context, *messages.Entry) error { return errors.New("no space left") },
+		"hangs": func(ctx context.Context, _ *messages.Entry) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, nil, func(s *stage) {
+				seen := make(chan *messages.Entry, 1)
+				s.log.hook = func(ctx context.Context, e *messages.Entry) error {
+					seen <- e
+					return hook(ctx, e)
+				}
+				got := s.deliver("1", time.Now())
+				e := <-seen
+				verdict := make(chan messages.Verdict, 1)
+				go func() { verdict <- s.offer(e, "hello") }() // the entry was in the log all the same
+				r := <-got
+				if r.status != http.StatusServiceUnavailable || r.body != "" || r.at > 4*time.Second {
+					t.Errorf("WeChat got %+v, want 503 without a body within 4 s", r)
+				}
+				s.want("offer meanwhile", <-verdict, refused)
+				s.want("offer afterwards", s.offer(e, "hello"), refused)
+
+				got = s.deliver("2", time.Now().Add(-10*time.Second))
+				<-seen
+				if r := <-got; r.status != 200 || !strings.Contains(r.body, "<![CDATA[not received]]>") {
+					t.Errorf("last delivery: WeChat got %+v", r)
+				}
+				if n := counter(t, s.metrics.notReceived, "demo"); n != 1 {
+					t.Errorf("not_received_total is %v", n)
+				}
+				if len(s.log.all()) != 0 || counter(t, s.metrics.accepted, "demo", "text") != 0 {
+					t.Error("counted as accepted")
+				}
+			})
+		})
+	}
+}
+
+// WeChat hangs up while the log is at work: the message is still accepted, so that the next delivery meets its turn.
+func TestAcceptOutlivesTheClient(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		s.log.hook = func(ctx context.Context, _ *messages.Entry) error {
+			select {
+			case <-time.After(2 * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		<-s.deliverFor("1", time.Now(), time.Second)
+		time.Sleep(2 * time.Second)
+		s.want("offer", s.offer(s.entry(1), "hello"), refused)
+	})
+}
+
+func TestPanicInTheLogLeavesNoSlotOpen(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		seen := make(chan *messages.Entry, 1)
+		s.log.hook = func(_ context.Context, e *messages.Entry) error {
+			seen <- e
+			panic("a fault in the log")
+		}
+		<-s.deliver("1", time.Now())
+		s.want("offer", s.offer(<-seen, "hello"), refused)
+		if n := s.slots.count(); n != 0 {
+			t.Errorf("%d slots are open", n)
+		}
+		if err := s.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		brief, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.Drain(brief); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with an open slot: %v", err)
+		}
+		drained := make(chan error, 1)
+		go func() { drained <- s.Drain(context.Background()) }()
+		synctest.Wait()
+		if r := <-s.deliver("2", time.Now()); r.status != http.StatusServiceUnavailable || r.body != "" {
+			t.Errorf("new exchange while draining: %+v", r)
+		}
+		s.want("offer while draining", s.offer(e, "hello"), written)
+		if r := <-got; !strings.Contains(r.body, "hello") {
+			t.Errorf("WeChat got %+v", r)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		s.want("question when drained", s.ask(e), written)
+		s.entry(1)
+	})
+}
+
+// The stations of one message, as whoever watches sees them.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	var events []messages.TraceEvent
+	inBubble(t, func(o *Options) { o.Trace = func(e messages.TraceEvent) { events = append(events, e) } }, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		time.Sleep(time.Second)
+		s.offer(e, "hello")
+		<-got
+		synctest.Wait()
+		var line []string
+		for _, e := range events {
+			line = append(line, fmt.Sprintf("%s %d %d %s %v", e.Stage, e.Slot, e.Sequence, e.Detail, e.Elapsed))
+			if e.OpenID != openID || e.Partition < 0 || e.MsgID != "1" {
+				t.Errorf("%+v", e)
+			}
+		}
+		want := "verified 0 0  0s; accepted 1 1  0s; offered 1 0 written 1s"
+		if got := strings.Join(line, "; "); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// A reset on a real connection while the answer is on its way never counts as written before the bytes are with the kernel,
+// and an exchange that was reset earlier is refused.
+func TestResetOnARealConnection(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, ModePlain, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := b.Server()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }() // ends with Close
+	defer func() { _ = server.Close(); <-done }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	_, _ = io.WriteString(conn, pushCall(t, ModePlain, testToken, "", textXML("1", "hi", now), now).wire())
+	eventually(t, func() bool { return len(b.log.all()) == 1 && b.slots.count() == 1 })
+	_ = conn.(*net.TCPConn).SetLinger(0) // Close sends RST
+	_ = conn.Close()
+	eventually(t, func() bool { return b.slots.count() == 0 })
+	if v := b.Offer(context.Background(), offerOf(b.log.all()[0], "hello")).GetVerdict(); v != refused {
+		t.Errorf("%v, want refused", v)
+	}
+}
+
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(time.Millisecond); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("did not happen within 10 s")
+		}
+	}
+}
