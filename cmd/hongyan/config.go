@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"hongyan/bots/rules"
 	"hongyan/config"
 )
 
@@ -42,6 +45,7 @@ Exit codes: 0 it can be used (there may be warnings) · 1 it has faults, or cann
 			return err
 		}
 		cfg, report := loadForStart(*file)
+		checkRules(cfg, report)
 		result := checked{File: *file, Usable: report.Err() == nil, Report: report}
 		if result.Usable {
 			result.Durability, result.Promise = string(cfg.NATS.Durability), promise(cfg.NATS.Durability)
@@ -111,6 +115,26 @@ func loadForStart(file string) (*config.Config, *config.Report) {
 	report.Faults = append(report.Faults, config.NotBuilt(cfg)...)
 	report.Sort()
 	return cfg, report
+}
+
+// checkRules adds what is wrong with the rules files. Starting reports the same through the bot itself.
+func checkRules(cfg *config.Config, report *config.Report) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Bots)) {
+		bot := cfg.Bots[name]
+		if bot.Type != config.BotRules || bot.File == "" {
+			continue
+		}
+		src, err := os.ReadFile(string(bot.File))
+		if err != nil {
+			continue // the configuration's own check has said so
+		}
+		var broken *rules.Error
+		if _, err := rules.Parse(string(bot.File), src); errors.As(err, &broken) {
+			for _, f := range broken.Faults {
+				report.Faults = append(report.Faults, config.FaultIn(broken.File, src, f.Line, f.Column, f.Message))
+			}
+		}
+	}
 }
 
 // loadForClient loads a configuration for talking to a running node: from file, or else what `hongyan dev` wrote.

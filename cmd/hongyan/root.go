@@ -13,8 +13,11 @@ import (
 
 // commands are the constructors of all commands, in the order of the help.
 var commands = []func() *cobra.Command{
+	newDevCommand,
+	newServeCommand,
 	newConfigCommand,
 	newUserCommand,
+	newBenchCommand,
 	newVersionCommand,
 	newCompletionCommand,
 }

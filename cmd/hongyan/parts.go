@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/actors"
+	"hongyan/bots"
+	"hongyan/bots/rules"
+	"hongyan/cluster"
+	"hongyan/config"
+	"hongyan/console"
+	"hongyan/conversation"
+	"hongyan/ingress"
+	"hongyan/messages"
+	"hongyan/state"
+)
+
+// owner joins the cluster to the partitions' actors.
+type owner struct {
+	engine *actors.Engine
+	store  state.Store
+}
+
+// CheckpointEpoch implements cluster.Partitions.
+func (o owner) CheckpointEpoch(ctx context.Context, partition int) (uint64, error) {
+	return actors.CheckpointEpoch(ctx, o.store, partition)
+}
+
+// Props implements cluster.Partitions.
+func (o owner) Props(own cluster.Ownership) *actor.Props {
+	return o.engine.Partition(actors.Tenure{Partition: own.Partition, Epoch: own.Epoch, Mark: own.Mark})
+}
+
+// ingressAccounts is the part of the configuration that the callback endpoint needs.
+func ingressAccounts(cfg *config.Config) []ingress.Account {
+	modes := map[config.Mode]ingress.Mode{
+		config.ModePlain: ingress.ModePlain, config.ModeCompat: ingress.ModeCompat, config.ModeSafe: ingress.ModeSafe,
+	}
+	var out []ingress.Account
+	for _, a := range cfg.Accounts {
+		out = append(out, ingress.Account{
+			ID: a.ID, AppID: a.AppID, Mode: modes[a.Mode], Token: a.Token.Reveal(), PreviousToken: a.PreviousToken.Reveal(),
+			AESKey: a.EncodingAESKey.Reveal(), PreviousAESKey: a.PreviousAESKey.Reveal(), MaxClockSkew: a.MaxClockSkew,
+			Deadline: a.Reply.Deadline, Deliveries: a.Reply.Deliveries, Thinking: a.Reply.Thinking, NotReceived: a.Reply.NotReceived,
+		})
+	}
+	return out
+}
+
+// actorAccounts builds every account's chain of bots, and opens the rules files that they use.
+func (e *engine) actorAccounts() (map[string]actors.Account, error) {
+	links := make(map[string]bots.Bot)
+	var errs []error
+	for name, b := range e.cfg.Bots {
+		bot, err := rules.Open(rules.Options{Name: name, File: string(b.File), Logger: e.log, Registerer: e.reg})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		links[name] = bot
+		e.rules = append(e.rules, bot)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	out := make(map[string]actors.Account, len(e.cfg.Accounts))
+	for _, a := range e.cfg.Accounts {
+		chain := bots.Options{Account: a.ID, Fallback: a.Reply.Fallback, Logger: e.log, Registerer: e.reg}
+		for _, name := range a.Bot {
+			chain.Links = append(chain.Links, bots.Link{Bot: links[name], Timeout: linkTimeout})
+		}
+		bot, err := bots.New(chain)
+		if err != nil {
+			return nil, err
+		}
+		limits := conversation.DefaultLimits()
+		limits.MaxTurns, limits.MaxBytes, limits.Idle = a.Conversation.MaxTurns, int(a.Conversation.MaxBytes), a.Conversation.Idle
+		limits.KeyRetention = conversation.RetentionFor(a.MaxClockSkew)
+		unknown := actors.UnknownNever
+		if a.Reply.Unknown == config.UnknownOnce {
+			unknown = actors.UnknownOnce
+		}
+		out[a.ID] = actors.Account{ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown}
+	}
+	return out, nil
+}
+
+// linkTimeout bounds a rules bot: the longest delay that a rule may have, and a little.
+const linkTimeout = rules.MaxDelay + time.Second
+
+// consoleOptions is what the admin listener shows of this node.
+func (e *engine) consoleOptions(address string) console.Options {
+	return console.Options{
+		Version: thisBuild().Version, Node: e.node, Listen: address, Users: inspector{e.cluster},
+		Checks: []console.Check{
+			{Name: "cluster", Probe: e.ownsPartitions},
+			{Name: "log", Probe: e.journal.Ping},
+			{Name: "store", Probe: e.store.Ping},
+		},
+		Gather: e.reg, Metrics: e.reg, Logger: e.log, Now: time.Now,
+		AdminToken: e.cfg.Admin.Token.Reveal(), ReadOnlyToken: e.cfg.Admin.ReadOnlyToken.Reveal(), Extra: e.extra,
+	}
+}
+
+// ownsPartitions is ready once the partitions that belong here are served.
+func (e *engine) ownsPartitions(context.Context) error {
+	select {
+	case <-e.cluster.Ready():
+		return nil
+	default:
+		return errors.New("the partitions of this node are still being taken over")
+	}
+}
+
+// inspector asks a user's actor through the cluster.
+type inspector struct{ node *cluster.Node }
+
+// Inspect implements console.Users.
+func (i inspector) Inspect(ctx context.Context, u messages.User) (*messages.UserView, error) {
+	reply, err := i.node.Request(ctx, u, &messages.Inspect{})
+	if err != nil {
+		return nil, err
+	}
+	view, ok := reply.(*messages.UserView)
+	if !ok {
+		return nil, fmt.Errorf("the actor of user %s answered with %T instead of its view", u.Hash(), reply)
+	}
+	return view, nil
+}
+
+var notNodeName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// nodeName is node.id, or the host's name in the same alphabet.
+func nodeName(cfg *config.Config) string {
+	if cfg.Node.ID != "" {
+		return cfg.Node.ID
+	}
+	host, err := os.Hostname()
+	host = strings.Trim(notNodeName.ReplaceAllString(host, "-"), "-")
+	if err != nil || host == "" {
+		return "node"
+	}
+	return host
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: the process ends instead
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+func randomID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: the process ends instead
+	return hex.EncodeToString(b[:])
+}
