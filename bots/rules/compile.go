@@ -116,7 +116,7 @@ func (p *reader) delay(f fields, r *rule) {
 	text, _ := textOf(f.delay)
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > MaxDelay {
-		p.fault(f.delay, "delay must be a time from 0ms to %v with its unit, like 500ms or 7s", MaxDelay)
+		p.fault(f.delay, "delay must be a time from 0ms to %gs with its unit, like 500ms or 7s", MaxDelay.Seconds())
 		return
 	}
 	r.delay = d
@@ -150,6 +150,7 @@ func (p *reader) values(m *ast.MappingNode, f fields, r *rule) {
 
 // value adds one value to the rule, in the form in which the rule's kind compares it.
 func (p *reader) value(node ast.Node, f fields, r *rule, text string) {
+	written := text
 	switch r.kind {
 	case exact, contains:
 		text = Fold(text)
@@ -165,7 +166,7 @@ func (p *reader) value(node ast.Node, f fields, r *rule, text string) {
 	if r.kind != contains {
 		name := string(r.kind) + " " + text
 		if line, taken := p.taken[name]; taken && line != r.line {
-			p.fault(node, "the rule in line %d already answers %s %q; this one would never match", line, r.kind, text)
+			p.fault(node, "the rule in line %d already answers %s %q; this one would never match", line, r.kind, written)
 		}
 		p.taken[name] = r.line
 	}
