@@ -102,6 +102,31 @@ func checkReport(t *testing.T, report *Report) {
 	}
 }
 
+// TestRunAll goes from the options to the ratios, with stand-ins that read the engine's configuration.
+func TestRunAll(t *testing.T) {
+	t.Setenv("HONGYAN_LOG_LEVEL", "debug")
+	for _, mode := range []string{ModePlain, ModeSafe} {
+		options := tiny(mode)
+		options.Durability, options.Dir, options.Rounds, options.Keep = []string{"os", "disk"}, t.TempDir(), 2, true
+		report, err := Run(t.Context(), options, NewLines(&bytes.Buffer{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := ""
+		for _, target := range report.Targets {
+			names += target.Name + " "
+		}
+		if !report.Passed || names != "bare os disk " || len(report.Ratios) != 2 || len(report.Latency) != 3 {
+			t.Errorf("targets %s, ratios %+v", names, report.Ratios)
+		}
+		for _, kept := range []string{"bare.log", "os.log", "disk.log", "disk/hongyan.yaml"} {
+			if found, _ := filepath.Glob(filepath.Join(options.Dir, "hongyan-bench-*", kept)); len(found) != 1 {
+				t.Errorf("%s is not kept: %v", kept, found)
+			}
+		}
+	}
+}
+
 // TestRunAlone goes through Run itself, with the yardstick as the only target, and leaves nothing behind.
 func TestRunAlone(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ func startChild(name string, argv []string, input []byte, logPath string) (*chil
 	}
 	command := exec.Command(argv[0], argv[1:]...)
 	command.Stdout, command.Stderr = output, output
+	command.Env = environment()
 	command.SysProcAttr = childAttributes()
 	stdin, err := command.StdinPipe()
 	if err != nil {
@@ -62,6 +64,11 @@ func startChild(name string, argv []string, input []byte, logPath string) (*chil
 		return nil, fmt.Errorf("bench: %s: %w%s", name, err, c.tail())
 	}
 	return c, nil
+}
+
+// environment is this process's own without what would change the engine's configuration.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "HONGYAN_") })
 }
 
 // stop asks the child to end, and kills it when it has not within patience. It returns after the child.
