@@ -160,7 +160,7 @@ func TestPhoneSendsEverything(t *testing.T) {
 // TestPhoneScreenshots takes pictures for people where HONGYAN_SCREENSHOTS names a folder; without it, it still walks the page.
 func TestPhoneScreenshots(t *testing.T) {
 	t.Parallel()
-	_, address := phoneRig(t, func(o *Options) { o.Cutoff = 900 * time.Millisecond })
+	_, address := phoneRig(t, func(o *Options) { o.Cutoff = 2 * time.Second })
 	p := openPage(t, address, "zh-CN")
 	sizes := [][2]int64{{1280, 800}, {390, 844}}
 	both := func(name string) {
@@ -178,14 +178,15 @@ func TestPhoneScreenshots(t *testing.T) {
 	both("trail")
 	p.run(chromedp.Click(chromedp.CSS(".row.own .trail summary")))
 	p.write("坏")
-	p.until("a second delivery", `[...document.querySelectorAll('.row.own')].at(-1).querySelectorAll('.dot').length >= 2`)
+	p.write("慢")
+	p.until("the second delivery of both", `document.querySelectorAll('.dot').length >= 3`)
 	p.shot("ring", 1280, 800, false)
 	p.shows(Banner)
 	for _, label := range []string{"示例图片", "语音"} {
 		p.run(chromedp.Click(chromedp.CSS("#more")),
 			chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`[...document.querySelectorAll('#panel button')].find(b => b.innerText.trim() === %q).click()`, label)))
 	}
-	p.until("four good ends", `document.querySelectorAll('.trail .good').length === 4`)
+	p.until("five good ends", `document.querySelectorAll('.trail .good').length === 5`)
 	p.run(chromedp.Click(chromedp.CSS("#more")))
 	both("panel")
 	p.run(chromedp.Click(chromedp.CSS("#more")), chromedp.Click(chromedp.CSS("#to-menu")),

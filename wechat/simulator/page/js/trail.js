@@ -44,7 +44,7 @@ function ring(leftMs, name) {
 }
 
 function step(state, what, ms, ...details) {
-  return el('div', { class: `step ${state}` }, el('span'),
+  return el('div', { class: `step ${state}` },
     el('span', { class: 'what' }, what, ...details.filter(Boolean).map((line) => el('small', {}, line))),
     el('span', { class: 'ms' }, ms === undefined ? '' : duration(ms)));
 }
