@@ -1,0 +1,431 @@
+package rules
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"hongyan/bots"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// logged is a log that a test reads while the bot writes it.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// bench is a bot on a file of its own.
+type bench struct {
+	*Bot
+	file string
+	log  *logged
+}
+
+func rulesOf(reply string) string {
+	return "rules:\n  - {match: exact, value: 你好, reply: " + reply + "}\n"
+}
+
+const broken = "rules:\n  - {match: exakt, value: 你好, reply: x}\n"
+
+// newBench opens a bot on a file that answers 你好 with "old".
+func newBench(t *testing.T, file string) *bench {
+	t.Helper()
+	b := &bench{file: file, log: &logged{}}
+	if _, err := os.Lstat(file); err != nil {
+		b.write(t, rulesOf("old"))
+	}
+	bot, err := Open(Options{
+		Name: "rules", File: file, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Bot = bot
+	return b
+}
+
+func (b *bench) write(t *testing.T, content string) {
+	t.Helper()
+	if err := os.WriteFile(b.file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reply is what the bot says to 你好; "(none)" where no rule matches.
+func (b *bench) reply(t *testing.T) string {
+	t.Helper()
+	resp, err := b.Answer(t.Context(), &bots.Request{Message: said("你好")})
+	switch {
+	case err != nil:
+		t.Fatal(err)
+		return ""
+	case !resp.Handled:
+		return "(none)"
+	default:
+		return resp.Answer.GetText().GetContent()
+	}
+}
+
+func (b *bench) reloads(result string) float64 {
+	return testutil.ToFloat64(b.metrics.reloads.WithLabelValues("rules", result))
+}
+
+func (b *bench) valid() float64 { return testutil.ToFloat64(b.metrics.valid.WithLabelValues("rules")) }
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	if _, err := Open(Options{Name: "rules", File: file}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(Options{Name: "rules", File: file})
+	var faulty *Error
+	if !errors.As(err, &faulty) || faulty.Faults[0].Line != 2 || faulty.Faults[0].Column != 13 {
+		t.Errorf("a broken file: %v", err)
+	}
+}
+
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	slow := "rules:\n  - {match: exact, value: 你好, reply: late, delay: 7s}\n"
+	if err := os.WriteFile(file, []byte(slow), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, file)
+		start := time.Now()
+		if got := b.reply(t); got != "late" || time.Since(start) != 7*time.Second {
+			t.Errorf("got %q after %v, want it after 7s", got, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		resp, err := b.Answer(ctx, &bots.Request{Message: said("你好")})
+		if !errors.Is(err, context.DeadlineExceeded) || resp.Handled {
+			t.Errorf("got %v, %v; want the deadline", resp, err)
+		}
+	})
+}
+
+// TestFollow drives the loop with virtual time: what an edit looks like from one look at the file to the next.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	// Each step sets the file ("-" removes it), then time passes; the rules in force and the gauge are compared.
+	type step struct {
+		name    string
+		content string
+		sign    bool // the system gives a sign; otherwise only the poll finds out
+		wait    time.Duration
+		reply   string
+		valid   float64
+	}
+	tests := []struct {
+		name    string
+		steps   []step
+		reloads string
+	}{
+		{
+			name: "a sign is enough",
+			steps: []step{
+				{"too early", rulesOf("new"), true, settle / 2, "old", 1},
+				{"settled", rulesOf("new"), false, settle, "new", 1},
+			},
+			reloads: "ok",
+		},
+		{
+			name: "the poll finds what gives no sign",
+			steps: []step{
+				{"not yet", rulesOf("new"), false, pollEvery - settle, "old", 1},
+				{"polled and settled", rulesOf("new"), false, 3 * settle, "new", 1},
+			},
+			reloads: "ok",
+		},
+		{
+			name: "an editor that empties the file first",
+			steps: []step{
+				{"emptied", "", true, settle / 2, "old", 1},
+				{"written", rulesOf("new"), true, settle / 2, "old", 1},
+				{"still the same", rulesOf("new"), false, settle, "new", 1},
+			},
+			reloads: "ok",
+		},
+		{
+			name: "emptied on purpose",
+			steps: []step{
+				{"emptied", "", true, 2 * settle, "(none)", 1},
+			},
+			reloads: "ok",
+		},
+		{
+			name: "a broken file keeps the old rules and is reported once",
+			steps: []step{
+				{"broken", broken, true, 2 * settle, "old", 0},
+				{"much later", broken, true, time.Minute, "old", 0},
+				{"mended", rulesOf("new"), true, 2 * settle, "new", 1},
+			},
+			reloads: "broken ok",
+		},
+		{
+			name: "a deleted file keeps the old rules",
+			steps: []step{
+				{"deleted", "-", true, 2 * settle, "old", 0},
+				{"much later", "-", true, time.Minute, "old", 0},
+				{"the same again", rulesOf("old"), true, 2 * settle, "old", 1},
+			},
+			reloads: "unreadable ok",
+		},
+		{
+			name: "touched, or changed and changed back",
+			steps: []step{
+				{"touched", rulesOf("old"), true, time.Minute, "old", 1},
+				{"changed", broken, true, settle / 2, "old", 1},
+				{"changed back", rulesOf("old"), false, time.Minute, "old", 1},
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "rules.yaml")
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, file)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				signs := make(chan fsnotify.Event)
+				ended := make(chan error)
+				go func() { ended <- b.follow(ctx, signs, nil) }()
+				synctest.Wait()
+				for _, s := range tt.steps {
+					if s.content == "-" {
+						if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+							t.Fatal(err)
+						}
+					} else {
+						b.write(t, s.content)
+					}
+					if s.sign {
+						signs <- fsnotify.Event{Name: file, Op: fsnotify.Write}
+					}
+					time.Sleep(s.wait)
+					synctest.Wait()
+					if got := b.reply(t); got != s.reply || b.valid() != s.valid {
+						t.Errorf("%s: the reply is %q and valid %v, want %q and %v", s.name, got, b.valid(), s.reply, s.valid)
+					}
+				}
+				want := make(map[string]float64)
+				for result := range strings.FieldsSeq(tt.reloads) {
+					want[result]++
+				}
+				for _, result := range []string{resultOK, resultBroken, resultUnreadable} {
+					if got := b.reloads(result); got != want[result] {
+						t.Errorf("%v reloads were %s, want %v", got, result, want[result])
+					}
+				}
+				if n := strings.Count(b.log.String(), "level=ERROR"); float64(n) != want[resultBroken]+want[resultUnreadable] {
+					t.Errorf("%d errors were logged:\n%s", n, b.log)
+				}
+				if strings.Contains(tt.reloads, "broken") && !strings.Contains(b.log.String(), "line=2 column=13") {
+					t.Errorf("the log does not say where the fault is:\n%s", b.log)
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Errorf("the loop ended with %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestFollowSurvives shows that the loop goes on polling when the watcher ends, and looks when the watcher lost events.
+func TestFollowSurvives(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, file)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		signs, faults, ended := make(chan fsnotify.Event), make(chan error), make(chan error)
+		go func() { ended <- b.follow(ctx, signs, faults) }()
+		synctest.Wait()
+
+		b.write(t, rulesOf("new"))
+		faults <- fsnotify.ErrEventOverflow
+		time.Sleep(2 * settle)
+		if got := b.reply(t); got != "new" {
+			t.Errorf("after an overflow the reply is %q", got)
+		}
+
+		close(signs)
+		close(faults)
+		b.write(t, rulesOf("newer"))
+		time.Sleep(pollEvery + 2*settle)
+		if got := b.reply(t); got != "newer" {
+			t.Errorf("without a watcher the reply is %q", got)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// eventually waits for a real file system's signs.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		if done() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20s", what)
+		}
+	}
+}
+
+// TestRun edits real files in the ways in which they are edited.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	symlink := func(t *testing.T, target, link string) {
+		t.Helper()
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inDir := func(t *testing.T, dir, content string) {
+		t.Helper()
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name   string
+		before func(t *testing.T, dir string)
+		edit   func(t *testing.T, dir string)
+	}{
+		{
+			name: "written in place",
+			edit: func(t *testing.T, dir string) {
+				t.Helper()
+				if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(rulesOf("new")), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{
+			name: "replaced by renaming",
+			edit: func(t *testing.T, dir string) {
+				t.Helper()
+				swap := filepath.Join(dir, ".rules.yaml.swp")
+				if err := os.WriteFile(swap, []byte(rulesOf("new")), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				rename(t, swap, filepath.Join(dir, "rules.yaml"))
+			},
+		},
+		{
+			name: "a volume of Kubernetes",
+			before: func(t *testing.T, dir string) {
+				t.Helper()
+				inDir(t, filepath.Join(dir, "..1"), rulesOf("old"))
+				symlink(t, "..1", filepath.Join(dir, "..data"))
+				symlink(t, filepath.Join("..data", "rules.yaml"), filepath.Join(dir, "rules.yaml"))
+			},
+			edit: func(t *testing.T, dir string) {
+				t.Helper()
+				inDir(t, filepath.Join(dir, "..2"), rulesOf("new"))
+				symlink(t, "..2", filepath.Join(dir, "..data_tmp"))
+				rename(t, filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data"))
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if tt.before != nil {
+				tt.before(t, dir)
+			}
+			b := newBench(t, filepath.Join(dir, "rules.yaml"))
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- b.Run(ctx) }()
+			if got := b.reply(t); got != "old" {
+				t.Fatalf("before the edit the reply is %q", got)
+			}
+			tt.edit(t, dir)
+			eventually(t, "the new rules", func() bool { return b.reply(t) == "new" })
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("Run ended with %v", err)
+			}
+		})
+	}
+}
+
+// TestAnswersWhileReloading has many askers while the rules change: each answer is of one file, never of two or none.
+func TestAnswersWhileReloading(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	b := newBench(t, file)
+	stop := make(chan struct{})
+	var askers sync.WaitGroup
+	for range 4 {
+		askers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if got := b.reply(t); got != "old" && got != "new" {
+					t.Errorf("got %q", got)
+					return
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		b.apply(reading{data: []byte(rulesOf([]string{"new", "old"}[i%2]))})
+	}
+	close(stop)
+	askers.Wait()
+}
