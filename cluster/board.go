@@ -20,7 +20,7 @@ const (
 type view struct {
 	self    string
 	members []Member        // live members by id, self included
-	roster  []Member        // members and those gone a short while ago: what proto.actor is told, see peer.buried
+	roster  []Member        // members and those gone a short while ago: what proto.actor is told, see forgetAfter
 	gone    map[string]sign // ids judged gone, with what speaks for it
 	desired []string        // partition → id of the worker that should own it, "" if there is none
 	fenced  bool            // this node trusts neither its leases nor its judgement: drop everything, take nothing

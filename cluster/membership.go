@@ -23,10 +23,10 @@ const (
 	missesNeeded   = 2                       // pings in a row without responder: one may fall into a reconnect
 	greetQuiet     = 60 * time.Millisecond   // no more answers to the greeting
 	greetMost      = 300 * time.Millisecond
-	// buryAfter is how long a member that is gone stays in proto.actor's list. What leaves that list is refused by its id for
-	// ever, so a process that was only paused must come back before.
-	buryAfter   = 30 * time.Second
-	buriedMost  = 4096 // ids kept to tell the dead; the oldest go first
+	// forgetAfter is how long a member that is gone stays in proto.actor's list and is pinged. What leaves that list never
+	// comes back into it under the same id; a process that was only paused usually comes back before.
+	forgetAfter = 30 * time.Second
+	pastMost    = 4096 // ids kept to tell the dead; the oldest go first
 	inboxLength = 4096
 )
 
@@ -34,9 +34,6 @@ const (
 	fenceStandstill   = "standstill"
 	fenceDisconnected = "disconnected"
 )
-
-// ErrBuried ends Run: this process was away for so long that the others refuse its id. A new Node gets a new one.
-var ErrBuried = errors.New("the other members gave this process up; start it again")
 
 // peer is another process, as far as this one knows it.
 type peer struct {
@@ -51,13 +48,13 @@ func (p *peer) known() bool { return p.member.Address != "" }
 
 // membership judges who is alive. All fields belong to the goroutine of run.
 type membership struct {
-	node   *Node
-	conn   *nats.Conn
-	log    *slog.Logger
-	now    func() time.Time
-	self   Member
-	peers  map[string]*peer
-	buried []string
+	node  *Node
+	conn  *nats.Conn
+	log   *slog.Logger
+	now   func() time.Time
+	self  Member
+	peers map[string]*peer
+	past  []string // ids of processes that left, or were gone for forgetAfter
 
 	inbox    chan *nats.Msg
 	inquired chan string
@@ -69,7 +66,6 @@ type membership struct {
 	disconnected time.Time // since when, zero while connected
 	fenced       bool
 	fencedAt     time.Time
-	forever      bool // buried
 }
 
 func newMembership(n *Node) *membership {
@@ -99,7 +95,7 @@ func (m *membership) run(ctx context.Context) error {
 	if err := m.greet(ctx); err != nil {
 		return err
 	}
-	subjects := []string{m.prefix + "hb", m.prefix + "hello", m.prefix + "ping." + m.self.ID, m.prefix + "buried." + m.self.ID, m.pongs + "*"}
+	subjects := []string{m.prefix + "hb", m.prefix + "hello", m.prefix + "ping." + m.self.ID, m.pongs + "*"}
 	for _, subject := range subjects {
 		sub, err := m.conn.ChanSubscribe(subject, m.inbox)
 		if err != nil {
@@ -130,9 +126,6 @@ func (m *membership) run(ctx context.Context) error {
 			m.track(id)
 		case <-ticker.C:
 			m.judge()
-		}
-		if m.forever {
-			return ErrBuried
 		}
 	}
 }
@@ -192,8 +185,6 @@ func (m *membership) receive(msg *nats.Msg) {
 		m.hear(msg.Data)
 	case msg.Subject == m.prefix+"ping."+m.self.ID:
 		_ = msg.Respond(m.self.encode())
-	case msg.Subject == m.prefix+"buried."+m.self.ID:
-		m.forever = true
 	}
 }
 
@@ -207,16 +198,11 @@ func (m *membership) hear(record []byte) {
 	if other.ID == m.self.ID {
 		return
 	}
-	if slices.Contains(m.buried, other.ID) {
-		_ = m.conn.Publish(m.prefix+"buried."+other.ID, nil)
-		return
-	}
 	p := m.peers[other.ID]
 	if other.Bye {
 		if p != nil {
 			m.log.Info("a member left", "member", other.ID, "node", other.Node)
-			p.signs |= signGoodbye
-			m.bury(other.ID)
+			m.forget(other.ID)
 			m.publish()
 		}
 		return
@@ -224,6 +210,7 @@ func (m *membership) hear(record []byte) {
 	if p == nil {
 		p = &peer{}
 		m.peers[other.ID] = p
+		m.past = slices.DeleteFunc(m.past, func(id string) bool { return id == other.ID })
 	}
 	news := !p.known() || p.signs != 0 || p.member != other
 	if !p.known() {
@@ -231,7 +218,7 @@ func (m *membership) hear(record []byte) {
 		m.succeed(other)
 		m.lastBeat = time.Time{} // it learns of us at the next tick
 	} else if p.signs != 0 {
-		m.log.Info("a member that was given up is back", "member", other.ID, "node", other.Node)
+		m.log.Warn("a member that was given up is back", "member", other.ID, "node", other.Node)
 	}
 	p.member, p.heard, p.misses, p.signs = other, m.now(), 0, 0
 	if news {
@@ -239,22 +226,22 @@ func (m *membership) hear(record []byte) {
 	}
 }
 
-// succeed buries whoever is gone from the address that a new member has: were the end of the old one told to proto.actor
+// succeed forgets whoever is gone from the address that a new member has: were the end of the old one told to proto.actor
 // later, it would cut the new one's stream.
 func (m *membership) succeed(next Member) {
 	for id, p := range m.peers {
 		if p.signs != 0 && p.member.Address == next.Address {
-			m.bury(id)
+			m.forget(id)
 		}
 	}
 }
 
 func (m *membership) track(id string) {
-	if m.peers[id] != nil || slices.Contains(m.buried, id) || id == m.self.ID {
+	if m.peers[id] != nil || slices.Contains(m.past, id) || id == m.self.ID {
 		return
 	}
 	if !memberID.MatchString(id) { // no process of ours ever had such an id, and it would not do as a subject
-		m.buried = append(m.buried, id)
+		m.past = append(m.past, id)
 		m.publish()
 		return
 	}
@@ -344,8 +331,8 @@ func (m *membership) forgive(now time.Time) {
 
 func (m *membership) judgePeer(p *peer, now time.Time) {
 	id := p.member.ID
-	if p.signs != 0 && now.Sub(p.goneAt) > buryAfter {
-		m.bury(id)
+	if p.signs != 0 && now.Sub(p.goneAt) > forgetAfter {
+		m.forget(id)
 		return
 	}
 	before := p.signs
@@ -365,11 +352,11 @@ func (m *membership) judgePeer(p *peer, now time.Time) {
 	m.ping(id)
 }
 
-func (m *membership) bury(id string) {
+func (m *membership) forget(id string) {
 	delete(m.peers, id)
-	m.buried = append(m.buried, id)
-	if extra := len(m.buried) - buriedMost; extra > 0 {
-		m.buried = slices.Delete(m.buried, 0, extra)
+	m.past = append(m.past, id)
+	if extra := len(m.past) - pastMost; extra > 0 {
+		m.past = slices.Delete(m.past, 0, extra)
 	}
 }
 
@@ -388,7 +375,7 @@ func (m *membership) publish() {
 			v.roster = append(v.roster, p.member)
 		}
 	}
-	for _, id := range m.buried {
+	for _, id := range m.past {
 		v.gone[id] = signGoodbye
 	}
 	byID := func(a, b Member) int { return cmp.Compare(a.ID, b.ID) }

@@ -27,6 +27,9 @@ const (
 	writerBatch   = 128
 	// writerQueue is the first size of a queue that grows: the library's default takes 16 MB for every peer.
 	writerQueue = 1024
+	// neverGossip silences the library's gossip: its expiry is one-sided and blocks members for ever, its lists are read and
+	// written without a lock, and all that it could tell is known from our membership.
+	neverGossip = 365 * 24 * time.Hour
 	// shutdownMost bounds the end of the transport; gRPC sometimes does not stop gracefully while peers hold streams.
 	shutdownMost = 2 * time.Second
 )
@@ -72,11 +75,12 @@ func newTransport(o Options, r *router, b *board) (*transport, error) {
 		remote.WithEndpointWriterBatchSize(writerBatch),
 		remote.WithEndpointWriterQueueSize(writerQueue),
 	)
-	t.cluster = protoactor.New(t.system, protoactor.Configure(o.Name, t.provider, &lookup{router: r}, transportConfig,
-		// Gossip's own expiry is one-sided and blocks members for ever; our membership judges.
-		protoactor.WithHeartbeatExpiration(24*time.Hour),
+	config := protoactor.Configure(o.Name, t.provider, &lookup{router: r}, transportConfig,
+		protoactor.WithHeartbeatExpiration(neverGossip),
 		protoactor.WithClusterContextProducer(func(*protoactor.Cluster) protoactor.Context { return r }),
-	))
+	)
+	config.GossipInterval = neverGossip
+	t.cluster = protoactor.New(t.system, config)
 	return t, nil
 }
 
