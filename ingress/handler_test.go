@@ -189,11 +189,14 @@ func openReply(t *testing.T, body, token, key string) string {
 }
 
 // hostile is everything that is not genuine for an account in the given mode, by the reason that is counted.
-func hostile(t testing.TB, mode Mode) map[string]struct {
+func hostile(t testing.TB, mode Mode) map[string]hostileCall { return hostileAt(t, mode, time.Now()) }
+
+type hostileCall struct {
 	call call
 	why  reason
-} {
-	now := time.Now()
+}
+
+func hostileAt(t testing.TB, mode Mode, now time.Time) map[string]hostileCall {
 	good := textXML("1", "hi", now)
 	push := func(body string) call { return pushCall(t, mode, testToken, testAESKey, body, now) }
 	with := func(c call, change func(*call)) call {
@@ -201,11 +204,7 @@ func hostile(t testing.TB, mode Mode) map[string]struct {
 		change(&c)
 		return c
 	}
-	type entry = struct {
-		call call
-		why  reason
-	}
-	cases := map[string]entry{
+	cases := map[string]hostileCall{
 		"unknown account":     {with(push(good), func(c *call) { c.path = "/wechat/callback/nobody" }), reasonAccount},
 		"no account":          {with(push(good), func(c *call) { c.path = "/wechat/callback/" }), reasonAccount},
 		"wrong token":         {pushCall(t, mode, "nobody", testAESKey, good, now), reasonSignature},
@@ -236,7 +235,7 @@ func hostile(t testing.TB, mode Mode) map[string]struct {
 	}
 	if mode == ModePlain {
 		sealed := pushCall(t, ModeSafe, testToken, testAESKey, good, now)
-		cases["safe push to plain account"] = entry{sealed, reasonMode}
+		cases["safe push to plain account"] = hostileCall{sealed, reasonMode}
 		return cases
 	}
 	codec, _ := crypt.NewCodec(testToken, testAESKey, testAppID)
@@ -250,19 +249,19 @@ func hostile(t testing.TB, mode Mode) map[string]struct {
 		raw[(i+len(raw))%len(raw)] ^= 1
 		return base64.StdEncoding.EncodeToString(raw)
 	}
-	cases["plain push"] = entry{pushCall(t, ModePlain, testToken, "", good, now), reasonMode}
-	cases["raw"] = entry{with(push(good), func(c *call) { c.query.Set("encrypt_type", "raw") }), reasonMode}
-	cases["no envelope"] = entry{with(push(good), func(c *call) { c.body = good }), reasonMode}
-	cases["no msg_signature"] = entry{with(push(good), func(c *call) { c.query.Del("msg_signature") }), reasonSignature}
-	cases["msg_signature twice"] = entry{with(push(good), func(c *call) { c.query.Add("msg_signature", "x") }), reasonQuery}
-	cases["wrong key"] = entry{pushCall(t, mode, testToken, otherAESKey, good, now), reasonDecrypt}
-	cases["wrong receiver"] = entry{seal(stranger.Encrypt([]byte(good), [16]byte{})), reasonDecrypt}
+	cases["plain push"] = hostileCall{pushCall(t, ModePlain, testToken, "", good, now), reasonMode}
+	cases["raw"] = hostileCall{with(push(good), func(c *call) { c.query.Set("encrypt_type", "raw") }), reasonMode}
+	cases["no envelope"] = hostileCall{with(push(good), func(c *call) { c.body = good }), reasonMode}
+	cases["no msg_signature"] = hostileCall{with(push(good), func(c *call) { c.query.Del("msg_signature") }), reasonSignature}
+	cases["msg_signature twice"] = hostileCall{with(push(good), func(c *call) { c.query.Add("msg_signature", "x") }), reasonQuery}
+	cases["wrong key"] = hostileCall{pushCall(t, mode, testToken, otherAESKey, good, now), reasonDecrypt}
+	cases["wrong receiver"] = hostileCall{seal(stranger.Encrypt([]byte(good), [16]byte{})), reasonDecrypt}
 	// CBC: a bit flipped in the first block garbles the random bytes and flips one of the length.
-	cases["first bit flipped"] = entry{seal(flip(0)), reasonDecrypt}
-	cases["last bit flipped"] = entry{seal(flip(-1)), reasonDecrypt}
-	cases["cut"] = entry{seal(flip(1)[:64]), reasonDecrypt}
-	cases["not base64"] = entry{seal("!!!"), reasonDecrypt}
-	cases["bit flipped, not signed anew"] = entry{with(push(good), func(c *call) {
+	cases["first bit flipped"] = hostileCall{seal(flip(0)), reasonDecrypt}
+	cases["last bit flipped"] = hostileCall{seal(flip(-1)), reasonDecrypt}
+	cases["cut"] = hostileCall{seal(flip(1)[:64]), reasonDecrypt}
+	cases["not base64"] = hostileCall{seal("!!!"), reasonDecrypt}
+	cases["bit flipped, not signed anew"] = hostileCall{with(push(good), func(c *call) {
 		c.body = strings.Replace(c.body, "<Encrypt><![CDATA[", "<Encrypt><![CDATA[A", 1)
 	}), reasonSignature}
 	return cases

@@ -250,9 +250,12 @@ func TestClientGone(t *testing.T) {
 	inBubble(t, nil, func(s *stage) {
 		got := s.deliverFor("1", time.Now(), 2*time.Second)
 		e := s.entry(1)
-		time.Sleep(2 * time.Second)
 		<-got
-		s.want("offer at the same instant or after", s.offer(e, "hello"), refused)
+		synctest.Wait() // the server saw it
+		s.want("offer afterwards", s.offer(e, "hello"), refused)
+		if n := counter(t, s.metrics.unanswered, endGone); n != 1 {
+			t.Errorf("unanswered_total{gone} is %v", n)
+		}
 	})
 }
 

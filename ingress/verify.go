@@ -36,6 +36,9 @@ const (
 	maxNonce     = 128
 	maxEchostr   = 1024
 	sizeSHA1Hex  = 40
+	// maxCiphertext is in bytes of base64. Before the signature over it is checked, a stranger has it copied several times;
+	// WeChat's pushes have a few KB.
+	maxCiphertext = 256 << 10
 )
 
 // door is what verification needs of one account.
@@ -150,8 +153,11 @@ func (d *door) unseal(q *query, body *[]byte, now time.Time) (push, reason) {
 	if err != nil {
 		return push{}, reasonMalformed
 	}
-	if envelope.Encrypt == "" {
+	switch {
+	case envelope.Encrypt == "":
 		return push{}, reasonMode
+	case len(envelope.Encrypt) > maxCiphertext:
+		return push{}, reasonTooLarge
 	}
 	current := d.codecs[0][0].VerifyMessage(q.msgSignature, q.timestamp, q.nonce, envelope.Encrypt)
 	previous := d.codecs[1][0].VerifyMessage(q.msgSignature, q.timestamp, q.nonce, envelope.Encrypt)
