@@ -21,14 +21,21 @@ type change struct {
 	version state.Version // what will be written
 	value   []byte
 	deleted bool
-	done    func(found) bool // recognises this very change in the store
 }
 
 func (c change) creates() bool { return c.base.Version == state.Version{} }
 
+// done recognises the change in what the store has: the write by its id, the deletion by the record that is gone.
+func (c change) done(f found) bool {
+	if c.deleted {
+		return f.deleted && sameLife(f.record.Version, c.base.Version)
+	}
+	return f.alive() && f.record.Version.WriteID == c.version.WriteID
+}
+
 // apply writes the change over its base and returns the version and revision that the store has then.
 //
-// The commit point is the server's acknowledgement inside Append. Every return after it is harmless: an error then is
+// The commit point is the server's acknowledgement inside publish. Every return after it is harmless: an error then is
 // ErrUnknown, and the caller, or the next owner, reads what came of it.
 func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, error) {
 	subject := s.subjectOf(c.key)
@@ -42,7 +49,7 @@ func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, err
 		expected = f.sequence
 	}
 	for range maxTries {
-		sequence, err := s.appender.Append(ctx, subject, expected, c.header(s.opts), c.flags(), c.version, c.value)
+		sequence, err := s.publish(ctx, subject, expected, c.header(s.opts), envelope(c.flags(), c.version, c.value))
 		if err == nil {
 			return c.version, revision(sequence, session, c.version), nil
 		}

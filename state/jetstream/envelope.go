@@ -14,8 +14,9 @@ const (
 	flagDeleted    = 1 << 0 // the record is gone; its version stays to refuse older owners
 )
 
-// appendEnvelope appends the record's envelope to buf.
-func appendEnvelope(buf []byte, flags byte, v state.Version, value []byte) []byte {
+// envelope wraps a value; the result shares nothing with it.
+func envelope(flags byte, v state.Version, value []byte) []byte {
+	buf := make([]byte, 0, envelopeHead+len(value))
 	buf = append(buf, envelopeFormat, flags)
 	buf = binary.BigEndian.AppendUint64(buf, v.Incarnation)
 	buf = binary.BigEndian.AppendUint64(buf, v.Number)

@@ -2,7 +2,7 @@ package jetstream
 
 import (
 	"encoding/base64"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"hongyan/state"
@@ -12,11 +12,11 @@ import (
 // An OpenID may be any bytes; base64url has no dot, blank or wildcard and fits the alphabet of NATS's own KV tools.
 func (s *Store) subjectOf(key state.Key) string {
 	if key.IsCheckpoint() {
-		return fmt.Sprintf("%sp%02d.checkpoint", s.prefix, key.Partition)
+		return string(append(appendPartition([]byte(s.prefix), key.Partition), ".checkpoint"...))
 	}
 	id := key.User.OpenID
-	buf := make([]byte, 0, len(s.prefix)+len("p0000.u..")+len(key.User.Account)+base64.RawURLEncoding.EncodedLen(len(id)))
-	buf = append(buf, s.prefix...)
+	var room [256]byte // enough for WeChat's own OpenIDs, so that only the string itself is allocated
+	buf := append(room[:0], s.prefix...)
 	buf = appendPartition(buf, key.Partition)
 	buf = append(buf, ".u."...)
 	buf = append(buf, key.User.Account...)
@@ -29,7 +29,7 @@ func appendPartition(buf []byte, partition int) []byte {
 	if partition < 100 {
 		return append(buf, 'p', '0'+byte(partition/10), '0'+byte(partition%10))
 	}
-	return fmt.Appendf(buf, "p%d", partition)
+	return strconv.AppendInt(append(buf, 'p'), int64(partition), 10)
 }
 
 // probeSubject is where Ping writes: one record per node, whose name may hold anything.

@@ -40,12 +40,13 @@ type Options struct {
 
 // Store is a bucket. It uses the connection that it was opened on and does not close it.
 type Store struct {
-	conn     *nats.Conn
-	stream   natsjs.Stream
-	appender *appender
-	prefix   string // of every subject: "$KV.<bucket>."
-	probe    string
-	opts     Options
+	conn      *nats.Conn
+	stream    natsjs.Stream
+	publisher natsjs.JetStream                             // our own, for its pending writes and their time-out
+	send      func(*nats.Msg) (natsjs.PubAckFuture, error) // the publisher's; a test breaks the way here
+	prefix    string                                       // of every subject: "$KV.<bucket>."
+	probe     string
+	opts      Options
 }
 
 var _ state.Store = (*Store)(nil)
@@ -68,13 +69,15 @@ func Open(ctx context.Context, js natsjs.JetStream, opts Options) (*Store, error
 		return nil, fmt.Errorf("open state bucket %s: %w; check that NATS runs with JetStream, has space left for %d bytes "+
 			"and at least %d server(s)", opts.Bucket, err, max(opts.MaxBytes, 0), opts.Replicas)
 	}
-	conn := js.Conn()
-	appender, err := newAppender(conn, config.Name, opts.OpTimeout)
+	publisher, err := natsjs.New(js.Conn(), natsjs.WithPublishAsyncTimeout(opts.OpTimeout), natsjs.WithPublishAsyncMaxPending(maxPending))
 	if err != nil {
-		return nil, fmt.Errorf("open state bucket %s: subscribe to acknowledgements: %w", opts.Bucket, err)
+		return nil, fmt.Errorf("open state bucket %s: %w", opts.Bucket, err)
 	}
 	prefix := "$KV." + opts.Bucket + "."
-	return &Store{conn: conn, stream: stream, appender: appender, prefix: prefix, probe: probeSubject(prefix, opts.Node), opts: opts}, nil
+	return &Store{
+		conn: js.Conn(), stream: stream, opts: opts, prefix: prefix, probe: probeSubject(prefix, opts.Node), publisher: publisher,
+		send: func(m *nats.Msg) (natsjs.PubAckFuture, error) { return publisher.PublishMsgAsync(m) },
+	}, nil
 }
 
 // streamConfig is what NATS's key-value clients make for a bucket with history 1, so that their tools read it, save for the
@@ -103,7 +106,7 @@ func streamConfig(opts Options) natsjs.StreamConfig {
 }
 
 // Close ends the store's subscription. Calls under way end as unknown.
-func (s *Store) Close() error { return s.appender.Close() }
+func (s *Store) Close() { s.publisher.CleanupPublisher() }
 
 // Load implements state.Store.
 func (s *Store) Load(ctx context.Context, key state.Key) (state.Record, error) {
@@ -128,7 +131,6 @@ func (s *Store) Commit(ctx context.Context, key state.Key, base state.Record, w 
 	next := state.Record{Version: state.Next(base, w), Value: w.Value}
 	change := change{
 		key: key, base: base, epoch: w.Epoch, version: next.Version, value: w.Value,
-		done: func(f found) bool { return f.alive() && f.record.Version.WriteID == w.WriteID },
 	}
 	version, revision, err := s.apply(ctx, change)
 	if err != nil {
@@ -147,7 +149,6 @@ func (s *Store) Delete(ctx context.Context, key state.Key, base state.Record, ep
 	mark.Epoch = epoch
 	_, _, err := s.apply(ctx, change{
 		key: key, base: base, epoch: epoch, version: mark, deleted: true,
-		done: func(f found) bool { return f.deleted && sameLife(f.record.Version, base.Version) },
 	})
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", key, err)
@@ -158,7 +159,7 @@ func (s *Store) Delete(ctx context.Context, key state.Key, base state.Record, ep
 // Ping implements state.Store: it writes this node's probe and reads it back.
 func (s *Store) Ping(ctx context.Context) error {
 	v := state.Version{Incarnation: 1, Number: 1, WriteID: 1}
-	sequence, err := s.appender.Append(ctx, s.probe, anySequence, nil, 0, v, nil)
+	sequence, err := s.publish(ctx, s.probe, anySequence, nil, envelope(0, v, nil))
 	if err != nil {
 		return fmt.Errorf("ping: write: %w", err)
 	}

@@ -60,7 +60,7 @@ func openStore(tb testing.TB, js natsjs.JetStream, opts Options) *Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = store.Close() })
+	tb.Cleanup(store.Close)
 	return store
 }
 
@@ -77,18 +77,23 @@ func TestConformanceFaults(t *testing.T) {
 	t.Parallel()
 	conformance.RunFaults(t, func(t *testing.T) (state.Store, func(conformance.Fault)) {
 		store := openStore(t, connect(t, startServer(t, t.TempDir())), Options{OpTimeout: 300 * time.Millisecond})
+		const silent = "nobody.answers.here"
+		if _, err := store.conn.SubscribeSync(silent); err != nil {
+			t.Fatal(err)
+		}
 		var next atomic.Uint32
-		send := store.appender.publish
-		store.appender.publish = func(m *nats.Msg) error {
+		send := store.send
+		store.send = func(m *nats.Msg) (natsjs.PubAckFuture, error) {
 			switch conformance.Fault(next.Swap(0)) {
 			case conformance.Unreached:
-				return nats.ErrReconnectBufExceeded
+				return nil, nats.ErrReconnectBufExceeded
 			case conformance.LostRequest:
-				return nil
+				return send(&nats.Msg{Subject: silent})
 			case conformance.LostAnswer:
-				stray := *m
-				stray.Reply = store.conn.NewInbox()
-				return send(&stray)
+				if err := store.conn.PublishMsg(m); err != nil {
+					return nil, err
+				}
+				return send(&nats.Msg{Subject: silent})
 			}
 			return send(m)
 		}
