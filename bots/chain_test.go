@@ -196,9 +196,8 @@ func TestChainLogsNoContent(t *testing.T) {
 	var log bytes.Buffer
 	chain, err := New(Options{
 		Account: "demo", Logger: slog.New(slog.NewTextHandler(&log, nil)),
-		Links: links(panics("a", "secret words"), scripted{"b", func(context.Context, *Request) (Response, error) {
-			var none []int
-			return Response{}, fmt.Errorf("%d", none[len("x")])
+		Links: links(panics("a", "secret words"), scripted{"b", func(_ context.Context, req *Request) (Response, error) {
+			return Response{}, fmt.Errorf("%v", req.History[len(req.History)])
 		}}),
 	})
 	if err != nil {

@@ -162,6 +162,7 @@ func (p *reader) value(node ast.Node, f fields, r *rule, text string) {
 	case pattern:
 		p.expression(node, f, r, text)
 		return
+	default: // menu keys are compared as they are
 	}
 	if r.kind != contains {
 		name := string(r.kind) + " " + text
