@@ -33,8 +33,8 @@ func (p *push) message(in *messages.Inbound) (keep bool, err error) {
 	case messages.Kind_KIND_LOCATION:
 		place := &messages.Location{}
 		for _, f := range [...]field{fieldLocationX, fieldLocationY, fieldScale, fieldLabel} {
-			if !locationPart(place, string(p.nameOf(f)), p.text(f)) {
-				return false, p.notANumber(f)
+			if !locationPart(place, fieldNames[f], p.text(f)) {
+				return false, notANumber(f)
 			}
 		}
 		in.Body = &messages.Inbound_Location{Location: place}
@@ -95,8 +95,8 @@ func (p *push) event(in *messages.Inbound) (keep bool, err error) {
 		}
 	})
 	for _, f := range [...]field{fieldLatitude, fieldLongitude, fieldPrecision} {
-		if p.has(f) && !locationPart(point(e), string(p.nameOf(f)), p.text(f)) {
-			return false, p.notANumber(f)
+		if p.has(f) && !locationPart(point(e), fieldNames[f], p.text(f)) {
+			return false, notANumber(f)
 		}
 	}
 	bad := false
@@ -109,16 +109,9 @@ func (p *push) event(in *messages.Inbound) (keep bool, err error) {
 		}
 	})
 	if bad {
-		return false, p.notANumber(fieldSendLocationInfo)
+		return false, notANumber(fieldSendLocationInfo)
 	}
 	return keep, nil
-}
-
-func (p *push) nameOf(f field) []byte {
-	if p.at[f] == 0 {
-		return nil
-	}
-	return p.nodes[p.at[f]].Name
 }
 
 func point(e *messages.Event) *messages.Location {

@@ -12,6 +12,10 @@ import (
 	"hongyan/wechat/tree"
 )
 
+// MaxBody is the size in bytes from which on Decode and DecodeEnvelope refuse a body unread. WeChat's pushes have a few
+// kilobytes; a payload of 64 KiB, the most that is kept raw, has 152 KiB in compat mode.
+const MaxBody = 256 << 10
+
 const (
 	maxRaw = 64 << 10 // bytes of messages.Inbound.Raw
 	maxID  = 256      // bytes of an OpenID, a MsgId and the like; WeChat's have about 30. They become keys of stores.
@@ -119,13 +123,13 @@ func (p *push) whole(f field) (int64, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, p.notANumber(f)
+		return 0, notANumber(f)
 	}
 	return int64(n), nil
 }
 
-func (p *push) notANumber(f field) error {
-	return fmt.Errorf("%w: %s is not a number", ErrMalformed, p.nodes[p.at[f]].Name)
+func notANumber(f field) error {
+	return fmt.Errorf("%w: %s is not a number", ErrMalformed, fieldNames[f])
 }
 
 // decimal is a value of degrees or metres; empty is 0.

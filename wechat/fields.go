@@ -62,98 +62,57 @@ const (
 	fieldCount
 )
 
-// fieldOf finds a field by its name as WeChat spells it; fieldCount for a name that is not known.
-func fieldOf(name []byte) field {
-	switch string(name) {
-	case "ToUserName":
-		return fieldToUserName
-	case "FromUserName":
-		return fieldFromUserName
-	case "CreateTime":
-		return fieldCreateTime
-	case "MsgType":
-		return fieldMsgType
-	case "MsgId":
-		return fieldMsgId
-	case "Event":
-		return fieldEvent
-	case "EventKey":
-		return fieldEventKey
-	case "Encrypt":
-		return fieldEncrypt
-	case "MsgID": // of job results
-		return fieldMsgID
-	case "InfoType": // of third-party platforms
-		return fieldInfoType
-	case "Content":
-		return fieldContent
-	case "bizmsgmenuid":
-		return fieldMenuMessageId
-	case "MediaId":
-		return fieldMediaId
-	case "MediaId16K":
-		return fieldMediaId16K
-	case "PicUrl":
-		return fieldPicUrl
-	case "Format":
-		return fieldFormat
-	case "Recognition":
-		return fieldRecognition
-	case "ThumbMediaId":
-		return fieldThumbMediaId
-	case "Location_X":
-		return fieldLocationX
-	case "Location_Y":
-		return fieldLocationY
-	case "Scale":
-		return fieldScale
-	case "Label":
-		return fieldLabel
-	default:
-		return rareFieldOf(name)
-	}
+// fieldNames are the fields as WeChat spells them.
+var fieldNames = [fieldCount]string{
+	fieldToUserName:       "ToUserName",
+	fieldFromUserName:     "FromUserName",
+	fieldCreateTime:       "CreateTime",
+	fieldMsgType:          "MsgType",
+	fieldMsgId:            "MsgId",
+	fieldEvent:            "Event",
+	fieldEventKey:         "EventKey",
+	fieldEncrypt:          "Encrypt",
+	fieldMsgID:            "MsgID",    // of job results
+	fieldInfoType:         "InfoType", // of third-party platforms
+	fieldContent:          "Content",
+	fieldMenuMessageId:    "bizmsgmenuid", // of a tapped msgmenu option
+	fieldMediaId:          "MediaId",
+	fieldMediaId16K:       "MediaId16K",
+	fieldPicUrl:           "PicUrl",
+	fieldFormat:           "Format",
+	fieldRecognition:      "Recognition",
+	fieldThumbMediaId:     "ThumbMediaId",
+	fieldLocationX:        "Location_X",
+	fieldLocationY:        "Location_Y",
+	fieldScale:            "Scale",
+	fieldLabel:            "Label",
+	fieldTitle:            "Title",
+	fieldDescription:      "Description",
+	fieldUrl:              "Url",
+	fieldFileKey:          "FileKey",
+	fieldFileMd5:          "FileMd5",
+	fieldFileTotalLen:     "FileTotalLen",
+	fieldAppId:            "AppId",
+	fieldPagePath:         "PagePath",
+	fieldThumbUrl:         "ThumbUrl",
+	fieldTicket:           "Ticket",
+	fieldMenuId:           "MenuId",
+	fieldStatus:           "Status",
+	fieldLatitude:         "Latitude",
+	fieldLongitude:        "Longitude",
+	fieldPrecision:        "Precision",
+	fieldScanCodeInfo:     "ScanCodeInfo",
+	fieldSendLocationInfo: "SendLocationInfo",
 }
 
-func rareFieldOf(name []byte) field {
-	switch string(name) {
-	case "Title":
-		return fieldTitle
-	case "Description":
-		return fieldDescription
-	case "Url":
-		return fieldUrl
-	case "FileKey":
-		return fieldFileKey
-	case "FileMd5":
-		return fieldFileMd5
-	case "FileTotalLen":
-		return fieldFileTotalLen
-	case "AppId":
-		return fieldAppId
-	case "PagePath":
-		return fieldPagePath
-	case "ThumbUrl":
-		return fieldThumbUrl
-	case "Ticket":
-		return fieldTicket
-	case "MenuId":
-		return fieldMenuId
-	case "Status":
-		return fieldStatus
-	case "Latitude":
-		return fieldLatitude
-	case "Longitude":
-		return fieldLongitude
-	case "Precision":
-		return fieldPrecision
-	case "ScanCodeInfo":
-		return fieldScanCodeInfo
-	case "SendLocationInfo":
-		return fieldSendLocationInfo
-	default:
-		return fieldCount
+// fieldsByName finds a field by its name in a body.
+var fieldsByName = func() map[string]field {
+	m := make(map[string]field, fieldCount)
+	for f, name := range fieldNames {
+		m[name] = field(f)
 	}
-}
+	return m
+}()
 
 // push is a parsed body with an index of its known top-level fields.
 type push struct {
@@ -163,12 +122,15 @@ type push struct {
 	more   bool              // there are names that this package does not know, or repeats
 }
 
-// nodeRoom is how many nodes a push may have before its list moves to the heap. Messages have about seven.
+// nodeRoom is how many nodes a push may have before its list moves to the heap. Messages have about eight.
 const nodeRoom = 24
 
 // parse reads body in the format that its first byte shows and checks what holds for envelopes and pushes alike. room is the
-// first home of the list of nodes, so that it can stay on the caller's stack.
+// first home of the list of nodes, so that it can stay on the caller's stack; the rarer JSON makes its own.
 func parse(room []tree.Node, body []byte) (p push, err error) {
+	if len(body) > MaxBody {
+		return p, fmt.Errorf("%w: body over %d bytes", ErrMalformed, MaxBody)
+	}
 	switch start := tree.SkipBlanks(body, tree.SkipBOM(body)); {
 	case start == len(body):
 		return p, fmt.Errorf("%w: empty body", ErrMalformed)
@@ -177,7 +139,7 @@ func parse(room []tree.Node, body []byte) (p push, err error) {
 		p.nodes, err = xml.Parse(room, body)
 	case body[start] == '{':
 		p.format = messages.Format_FORMAT_JSON
-		p.nodes, err = json.Parse(room, body)
+		p.nodes, err = json.Parse(make([]tree.Node, 0, nodeRoom), body)
 	default:
 		return p, fmt.Errorf("%w: neither XML nor JSON", ErrMalformed)
 	}
@@ -195,22 +157,19 @@ func (p *push) index() error {
 		if n.Depth != 1 {
 			continue
 		}
-		f := fieldOf(n.Name)
-		if f == fieldCount {
+		f, known := fieldsByName[string(n.Name)]
+		switch {
+		case !known:
 			p.more = true
-			continue
-		}
-		if f < soleFields && (!n.Leaf || n.Item) {
-			return fmt.Errorf("%w: %s is not one value", ErrMalformed, n.Name)
-		}
-		if p.at[f] == 0 {
+		case f < soleFields && (!n.Leaf || n.Item):
+			return fmt.Errorf("%w: %s is not one value", ErrMalformed, fieldNames[f])
+		case p.at[f] == 0:
 			p.at[f] = int16(i)
-			continue
+		case f < soleFields:
+			return fmt.Errorf("%w: repeated %s", ErrMalformed, fieldNames[f])
+		default:
+			p.more = true
 		}
-		if f < soleFields {
-			return fmt.Errorf("%w: repeated %s", ErrMalformed, n.Name)
-		}
-		p.more = true
 	}
 	return nil
 }

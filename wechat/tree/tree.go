@@ -7,7 +7,7 @@ import "strconv"
 // Limits that hold for both formats. They bound the work and the memory of a hostile body; WeChat's own pushes stay far below.
 const (
 	MaxDepth = 32   // nested elements or objects, the root counted (DESIGN §8)
-	MaxNodes = 4096 // elements or values of one body
+	MaxNodes = 2048 // elements or values of one body
 )
 
 // Node is one element of XML, or one member of a JSON object. A JSON array is one node per item, all under the array's name,

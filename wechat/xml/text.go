@@ -75,8 +75,13 @@ func validReferences(text []byte) bool {
 
 // reference reads the reference at the beginning of text: its character and its length, 0 for none.
 func reference(text []byte) (r rune, size int) {
-	semi := bytes.IndexByte(text[:min(len(text), maxReference)], ';')
-	if semi < 3 {
+	semi := 1
+	for semi < len(text) && text[semi] != ';' {
+		if semi++; semi == maxReference {
+			return 0, 0
+		}
+	}
+	if semi < 3 || semi == len(text) {
 		return 0, 0
 	}
 	switch name := text[1:semi]; string(name) {
