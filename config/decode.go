@@ -27,9 +27,6 @@ type decoder struct {
 }
 
 func (d *decoder) fail(f Fault) {
-	if d.failed == nil {
-		d.failed = make(map[string]bool)
-	}
 	d.failed[f.Key] = true
 	d.report.Faults = append(d.report.Faults, f)
 }
@@ -43,12 +40,12 @@ func (d *decoder) file(cfg *Config, src []byte) bool {
 	}
 	var body ast.Node
 	for _, doc := range file.Docs {
-		if doc.Body == nil {
+		if doc.Body == nil || doc.Body.Type() == ast.CommentType || doc.Body.Type() == ast.NullType {
 			continue
 		}
 		if body != nil {
 			d.fail(d.origin.place(Fault{File: d.origin.file, Message: "the file has a second document",
-				Fix: "write everything into one, without a line ---"}, spotOf(doc.Body)))
+				Fix: "write everything into one, without a line ---"}, d.spotOf(doc.Body)))
 			return false
 		}
 		body = doc.Body
@@ -61,7 +58,7 @@ func (d *decoder) file(cfg *Config, src []byte) bool {
 	ast.Walk(d, body)
 	d.value(reflect.ValueOf(cfg).Elem(), body, "")
 	d.origin.decoded = true
-	return true
+	return !d.failed[""]
 }
 
 // Visit collects the anchors; it makes decoder an ast.Visitor.
@@ -87,8 +84,11 @@ func (d *decoder) syntaxFault(err error) Fault {
 	var syntax *yaml.SyntaxError
 	if errors.As(err, &syntax) {
 		f.Message = "not valid YAML: " + syntax.Message
+		if strings.Contains(syntax.Message, "already defined") {
+			f.Message, f.Fix = syntax.Message, "keep one of the two"
+		}
 		if syntax.Token != nil && syntax.Token.Position != nil {
-			return d.origin.place(f, tokenSpot(syntax.Token))
+			return d.origin.place(f, d.tokenSpot(syntax.Token))
 		}
 	}
 	return f
@@ -96,12 +96,19 @@ func (d *decoder) syntaxFault(err error) Fault {
 
 // value decodes n into v, which stands at path.
 func (d *decoder) value(v reflect.Value, n ast.Node, path string) {
-	n = d.resolve(n)
-	if n == nil || n.Type() == ast.NullType {
+	alias := n
+	if n = d.resolve(n); n == nil {
+		if alias != nil {
+			d.fail(d.origin.place(Fault{File: d.origin.file, Key: path, Message: "this alias stands for nothing",
+				Fix: "mark what it should stand for with &name"}, d.spotOf(alias)))
+		}
+		return
+	}
+	if n.Type() == ast.NullType {
 		return
 	}
 	if _, ok := d.origin.spots[path]; !ok || isScalar(n) {
-		d.origin.spots[path] = spotOf(n)
+		d.origin.spots[path] = d.spotOf(n)
 	}
 	if _, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		d.scalar(v, n, path)
@@ -136,7 +143,7 @@ func (d *decoder) structure(v reflect.Value, n ast.Node, path string) {
 		key := keyText(p)
 		at := join(path, key)
 		if field, ok := fields[key]; ok {
-			d.origin.spots[at] = tokenSpot(p.Key.GetToken())
+			d.origin.spots[at] = d.tokenSpot(p.Key.GetToken())
 			d.value(field, p.Value, at)
 			continue
 		}
@@ -150,7 +157,7 @@ func (d *decoder) structure(v reflect.Value, n ast.Node, path string) {
 	for _, p := range pairs { // both forms of one secret: said once, whichever came first
 		if secret, ok := strings.CutSuffix(keyText(p), "_file"); ok && d.givenTwice(pairs, secret) && fields[secret].IsValid() {
 			d.fail(d.origin.place(Fault{File: d.origin.file, Key: join(path, keyText(p)),
-				Message: "the secret is given twice, here and as " + secret, Fix: "keep one of the two"}, tokenSpot(p.Key.GetToken())))
+				Message: "the secret is given twice, here and as " + secret, Fix: "keep one of the two"}, d.tokenSpot(p.Key.GetToken())))
 		}
 	}
 }
@@ -165,7 +172,7 @@ func (d *decoder) givenTwice(pairs []*ast.MappingValueNode, key string) bool {
 }
 
 func (d *decoder) unknownKey(p *ast.MappingValueNode, path, key string, known []string) {
-	at := tokenSpot(p.Key.GetToken())
+	at := d.tokenSpot(p.Key.GetToken())
 	// What stands behind a misspelt key may be a secret.
 	d.origin.covered = append(d.origin.covered, spot{at.line, at.column + at.width + 1, 1 << 20})
 	d.fail(d.origin.place(Fault{File: d.origin.file, Key: path, Message: fmt.Sprintf("there is no key %q", key),
@@ -177,6 +184,7 @@ func (d *decoder) secretFile(field reflect.Value, p *ast.MappingValueNode, at, p
 	var name string
 	d.value(reflect.ValueOf(&name).Elem(), p.Value, at)
 	if name == "" || d.failed[at] {
+		d.failed[path] = d.failed[at]
 		return
 	}
 	d.origin.spots[path] = d.origin.spots[at]
@@ -200,7 +208,7 @@ func (d *decoder) named(v reflect.Value, n ast.Node, path string) {
 	}
 	for _, p := range pairs {
 		at := join(path, keyText(p))
-		d.origin.spots[at] = tokenSpot(p.Key.GetToken())
+		d.origin.spots[at] = d.tokenSpot(p.Key.GetToken())
 		element := reflect.New(v.Type().Elem()).Elem()
 		d.value(element, p.Value, at)
 		v.SetMapIndex(reflect.ValueOf(keyText(p)), element)
@@ -314,7 +322,7 @@ func (d *decoder) pairs(n ast.Node, path string) ([]*ast.MappingValueNode, bool)
 				merged = append(merged, m)
 			default:
 				d.fail(d.origin.place(Fault{File: d.origin.file, Key: path, Message: "<< needs an alias of a mapping",
-					Fix: "write <<: *name"}, tokenSpot(p.Key.GetToken())))
+					Fix: "write <<: *name"}, d.tokenSpot(p.Key.GetToken())))
 			}
 		}
 	}
@@ -392,22 +400,35 @@ func describe(n ast.Node) string {
 }
 
 // spotOf is where a node begins; a block mapping begins at its first key.
-func spotOf(n ast.Node) spot {
+func (d *decoder) spotOf(n ast.Node) spot {
 	switch m := n.(type) {
 	case *ast.MappingNode:
 		if !m.IsFlowStyle && len(m.Values) > 0 {
-			return tokenSpot(m.Values[0].Key.GetToken())
+			return d.tokenSpot(m.Values[0].Key.GetToken())
 		}
 	case *ast.MappingValueNode:
-		return tokenSpot(m.Key.GetToken())
+		return d.tokenSpot(m.Key.GetToken())
 	}
-	return tokenSpot(n.GetToken())
+	return d.tokenSpot(n.GetToken())
 }
 
-func tokenSpot(t *token.Token) spot {
+// tokenSpot is where a token stands. The library miscounts columns behind tabs, so the place is looked up in the line.
+func (d *decoder) tokenSpot(t *token.Token) spot {
 	if t == nil || t.Position == nil {
 		return spot{line: 1, column: 1, width: 1}
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(t.Origin), "\n")
-	return spot{line: t.Position.Line, column: t.Position.Column, width: max(utf8.RuneCountInString(text), 1)}
+	text = strings.TrimRight(text, "\r")
+	s := spot{line: t.Position.Line, column: max(t.Position.Column, 1), width: max(utf8.RuneCountInString(text), 1)}
+	if s.line < 1 || s.line > len(d.origin.lines) {
+		return s
+	}
+	line := []rune(d.origin.lines[s.line-1])
+	for _, from := range []int{min(s.column-1, len(line)), 0} {
+		if before, _, found := strings.Cut(string(line[from:]), text); found {
+			s.column = from + utf8.RuneCountInString(before) + 1
+			return s
+		}
+	}
+	return s
 }

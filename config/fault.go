@@ -27,6 +27,17 @@ type Fault struct {
 	source string // the line, with secrets covered
 }
 
+// FaultIn is a fault at a place of another file that belongs to the configuration, a rules file for example. src is its text.
+func FaultIn(file string, src []byte, line, column int, message string) Fault {
+	o := origin{file: file, lines: splitLines(src), decoded: true}
+	return o.place(Fault{File: file, Message: message}, spot{line: line, column: max(column, 1), width: 1})
+}
+
+// splitLines are the lines of src as they can be shown.
+func splitLines(src []byte) []string {
+	return strings.Split(strings.ReplaceAll(strings.ToValidUTF8(string(src), "?"), "\r\n", "\n"), "\n")
+}
+
 // place is "file:line:column", shorter where less is known.
 func (f Fault) place() string {
 	switch {
@@ -144,16 +155,18 @@ type origin struct {
 // enclosing one that it has.
 func (o *origin) fault(path, message, fix string) Fault {
 	f := Fault{File: o.file, Key: path, Message: message, Fix: fix}
-	for p := path; p != ""; p = parent(p) {
-		if v, ok := o.variables[p]; ok && p == path {
-			f.Variable = v
-			return f
-		}
-		if s, ok := o.spots[p]; ok {
+	if v, ok := o.variables[path]; ok {
+		f.File, f.Variable = "", v
+		return f
+	}
+	for p := path; ; p = parent(p) {
+		if s, ok := o.spots[p]; ok && (p != "" || path == "") {
 			return o.place(f, s)
 		}
+		if p == "" {
+			return f
+		}
 	}
-	return f
 }
 
 // place puts a fault at a spot.
@@ -179,6 +192,8 @@ func parent(path string) string {
 }
 
 var (
+	// wordInLine finds words, with the colon that makes a key of one.
+	wordInLine = regexp.MustCompile(`[^\s,:{}\[\]"'#]{4,}(["']?\s*:)?`)
 	// secretInLine finds secrets by their keys, in lines that the decoder never reached: it covers too much rather than too little.
 	secretInLine   = regexp.MustCompile(`(?i)((?:token|secret|aes_key|api_key|passw\w*)["']?\s*:\s*)("[^"]+"?|'[^']+'?|[^\s"'#]\S*(?: +[^#\s]\S*)*)()`)
 	passwordInLine = regexp.MustCompile(`(://)([^/@\s]+)(@)`)
@@ -203,10 +218,16 @@ func (o *origin) shown(line int) string {
 		}
 	}
 	text := cover(passwordInLine, string(runes))
-	if !o.decoded {
-		text = cover(secretInLine, text)
+	if o.decoded {
+		return text
 	}
-	return text
+	// After a syntax error nobody knows what is a secret. Keys and punctuation are enough to see the fault.
+	return wordInLine.ReplaceAllStringFunc(cover(secretInLine, text), func(word string) string {
+		if strings.HasSuffix(word, ":") {
+			return word
+		}
+		return strings.Repeat("*", utf8.RuneCountInString(word))
+	})
 }
 
 // cover replaces the second group of every match by asterisks.

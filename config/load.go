@@ -39,7 +39,7 @@ func Parse(path string, src []byte, environ []string) (*Config, *Report) {
 	src = bytes.TrimPrefix(src, []byte("\ufeff"))
 	cfg.origin = origin{
 		file:      path,
-		lines:     strings.Split(strings.ReplaceAll(strings.ToValidUTF8(string(src), "?"), "\r\n", "\n"), "\n"),
+		lines:     splitLines(src),
 		spots:     make(map[string]spot),
 		variables: make(map[string]string),
 	}
@@ -47,7 +47,7 @@ func Parse(path string, src []byte, environ []string) (*Config, *Report) {
 		report.Faults = append(report.Faults, invalidUTF8(&cfg.origin, src))
 		return cfg, report
 	}
-	d := &decoder{origin: &cfg.origin, dir: filepath.Dir(path), report: report}
+	d := &decoder{origin: &cfg.origin, dir: filepath.Dir(path), report: report, failed: make(map[string]bool)}
 	if !d.file(cfg, src) {
 		return cfg, report
 	}

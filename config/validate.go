@@ -34,8 +34,8 @@ func (v *validator) warn(path, message, fix string) {
 
 // alreadyFailed tells whether the decoder has a fault about the value at path or a part of it.
 func (v *validator) alreadyFailed(path string) bool {
-	for p := range v.failed {
-		if rest, ok := strings.CutPrefix(p, path); ok && (rest == "" || rest[0] == '[') {
+	for p, failed := range v.failed {
+		if rest, ok := strings.CutPrefix(p, path); failed && ok && (rest == "" || rest[0] == '[') {
 			return true
 		}
 	}

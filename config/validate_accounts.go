@@ -138,7 +138,7 @@ func (v *validator) reply(at string, r Reply) {
 		v.warn(at+".deadline", "little time is left for the answer to travel before WeChat hangs up at 5s", "write 4600ms")
 	}
 	if r.Deliveries < 2 || r.Deliveries > 4 {
-		v.fault(at+".deliveries", fmt.Sprintf("WeChat does not deliver a message %d times", r.Deliveries), "write 2, 3 or 4; 3 is what it does today")
+		v.fault(at+".deliveries", fmt.Sprintf("%d is not a number of deliveries that WeChat makes", r.Deliveries), "write 2, 3 or 4; 3 is what it does today")
 	}
 	for _, t := range []struct{ key, text string }{
 		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived},

@@ -15,6 +15,7 @@ import (
 var commands = []func() *cobra.Command{
 	newDevCommand,
 	newServeCommand,
+	newSendCommand,
 	newConfigCommand,
 	newUserCommand,
 	newBenchCommand,
