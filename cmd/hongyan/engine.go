@@ -255,7 +255,7 @@ const drainWithin = 6 * time.Second
 func (e *engine) close() error {
 	var errs []error
 	if e.store != nil {
-		errs = append(errs, e.store.Close())
+		e.store.Close()
 	}
 	for _, conn := range e.conns {
 		conn.Close()
