@@ -243,3 +243,21 @@ func TestFirstMatchWins(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkMatch is one message through the shipped rules: the first rules, and all of them to the default.
+func BenchmarkMatch(b *testing.B) {
+	set, err := Parse("rules.yaml", examples.Rules)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, in := range map[string]*messages.Inbound{"greeting": said("你好"), "default": said("宇宙的尽头是什么")} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := set.Match(in); !ok {
+					b.Fatal("no rule")
+				}
+			}
+		})
+	}
+}

@@ -124,9 +124,10 @@ func checkPanics(t *Tree, report func(string, int, string, ...any)) {
 		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
-				if fun, ok := call.Fun.(*ast.Ident); ok && fun.Name == "panic" && !abortsHandler(call) {
-					report(f.path, f.line(call.Pos()), "panic: return an error; where it can only be a mistake in this program, allow "+
-						"it and say why it cannot happen")
+				if fun, ok := call.Fun.(*ast.Ident); ok && fun.Name == "panic" && !abortsHandler(call) &&
+					f.commentAbove(f.line(call.Pos())) == "" {
+					report(f.path, f.line(call.Pos()), "panic: return an error; where it can only be a mistake in this program, say in a "+
+						"comment beside it why it cannot happen")
 				}
 			}
 			return true
@@ -156,10 +157,14 @@ func checkGoroutines(t *Tree, report func(string, int, string, ...any)) {
 			if ok && fn.Name.Name == "Run" {
 				continue // which returns after its children
 			}
+			doc := ""
+			if ok {
+				doc = fn.Doc.Text()
+			}
 			ast.Inspect(decl, func(n ast.Node) bool {
-				if g, ok := n.(*ast.GoStmt); ok && !endsBy.MatchString(f.commentAbove(f.line(g.Pos()))) {
-					report(f.path, f.line(g.Pos()), "a go statement outside of Run must say in the comment above it who ends the "+
-						"goroutine: \"ends when …\" or \"ended by …\"")
+				if g, ok := n.(*ast.GoStmt); ok && !endsBy.MatchString(doc+f.commentAbove(f.line(g.Pos()))) {
+					report(f.path, f.line(g.Pos()), "a go statement outside of Run must say in the comment above it, or above the "+
+						"function, who ends the goroutine: \"ends when …\" or \"ended by …\"")
 				}
 				return true
 			})
