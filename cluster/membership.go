@@ -66,6 +66,7 @@ type membership struct {
 	disconnected time.Time // since when, zero while connected
 	fenced       bool
 	fencedAt     time.Time
+	greeted      bool // the first judgement may be made
 }
 
 func newMembership(n *Node) *membership {
@@ -92,17 +93,30 @@ func (m *membership) inquire(id string) {
 
 // run returns nil when ctx ends.
 func (m *membership) run(ctx context.Context) error {
-	if err := m.greet(ctx); err != nil {
-		return err
-	}
-	subjects := []string{m.prefix + "hb", m.prefix + "hello", m.prefix + "ping." + m.self.ID, m.pongs + "*"}
-	for _, subject := range subjects {
+	var subs []*nats.Subscription
+	defer func() {
+		for _, sub := range subs {
+			_ = sub.Unsubscribe()
+		}
+	}()
+	listen := func(subject string) error {
 		sub, err := m.conn.ChanSubscribe(subject, m.inbox)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
-		defer func() { _ = sub.Unsubscribe() }()
+		subs = append(subs, sub)
+		return nil
 	}
+	if err := errors.Join(listen(m.prefix+"hb"), listen(m.prefix+"ping."+m.self.ID), listen(m.pongs+"*")); err != nil {
+		return err
+	}
+	if err := m.greet(ctx); err != nil {
+		return err
+	}
+	if err := listen(m.prefix + "hello"); err != nil { // only now: we must not answer ourselves
+		return err
+	}
+	m.greeted = true
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	m.lastTick = m.now()
@@ -362,6 +376,9 @@ func (m *membership) forget(id string) {
 
 // publish tells the rest of the node what is believed now.
 func (m *membership) publish() {
+	if !m.greeted {
+		return
+	}
 	v := &view{self: m.self.ID, fenced: m.fenced, settled: true, gone: map[string]sign{}}
 	v.members = []Member{m.self}
 	v.roster = []Member{m.self}

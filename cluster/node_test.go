@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -16,7 +17,6 @@ func partitions(n int) nodeOption { return func(o *Options) { o.Partitions = n }
 func named(id string) nodeOption  { return func(o *Options) { o.NodeID = id } }
 
 func TestOneNodeOwnsAllFast(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	began := time.Now()
@@ -55,7 +55,6 @@ func TestOneNodeOwnsAllFast(t *testing.T) {
 }
 
 func TestEpochsRiseOverRestarts(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	for round := uint64(1); round <= 3; round++ {
@@ -82,79 +81,22 @@ func TestEpochsRiseOverRestarts(t *testing.T) {
 	}
 }
 
-func TestCrashIsTakenOverUnplanned(t *testing.T) {
-	t.Parallel()
+func TestLostConnectionFencesItself(t *testing.T) {
 	s := startNATS(t)
 	owner := newTenures()
-	a := start(t, s, owner, named("a"))
-	a.awaitReady(t)
-	a.conn.Close() // to everybody else that is a killed process
-	began := time.Now()
-	b := start(t, s, owner, named("b"))
-	b.awaitReady(t)
-	t.Logf("taken over %v after the start of the second node", time.Since(began))
-	for p := range 8 {
-		own := owner.of(p)
-		if last := own[len(own)-1]; last.Planned || last.Epoch != 2 {
-			t.Errorf("partition %d: %+v", p, last)
-		}
+	n := start(t, s, owner)
+	n.awaitReady(t)
+	n.conn.Close()
+	eventually(t, "everything is dropped", func() bool { return n.owned() == 0 && owner.actors() == 0 })
+	if got := testutil.ToFloat64(n.metrics.fences.WithLabelValues(fenceDisconnected)); got != 1 {
+		t.Errorf("the node fenced itself %v times", got)
 	}
-	if err := a.leave(t); err != nil {
+	if err := n.leave(t); err != nil {
 		t.Errorf("a node without a connection left with %v", err)
 	}
 }
 
-func TestTwoNodesShareAndHandOver(t *testing.T) {
-	t.Parallel()
-	s := startNATS(t)
-	owner := newTenures()
-	a := start(t, s, owner, named("a"), partitions(32))
-	a.awaitReady(t)
-	b := start(t, s, owner, named("b"), partitions(32))
-	b.awaitReady(t)
-	eventually(t, "both nodes own their shares", func() bool {
-		return a.owned()+b.owned() == 32 && a.owned() >= 12 && b.owned() >= 12 && len(a.Members()) == 2
-	})
-	if unplanned := owner.count(func(o Ownership) bool { return !o.Planned }); unplanned != 0 {
-		t.Errorf("%d partitions were taken unplanned at a join", unplanned)
-	}
-	if err := a.leave(t); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the rest goes to b", func() bool { return b.owned() == 32 })
-	if unplanned := owner.count(func(o Ownership) bool { return !o.Planned }); unplanned != 0 {
-		t.Errorf("%d partitions were taken unplanned at a leave", unplanned)
-	}
-	if owner.overlaps != 0 {
-		t.Errorf("%d partitions had two actors at once", owner.overlaps)
-	}
-}
-
-func TestKilledNodeIsReplaced(t *testing.T) {
-	t.Parallel()
-	s := startNATS(t)
-	owner := newTenures()
-	a := start(t, s, owner, named("a"), partitions(16))
-	b := start(t, s, owner, named("b"), partitions(16))
-	a.awaitReady(t)
-	b.awaitReady(t)
-	eventually(t, "both nodes own their shares", func() bool { return a.owned()+b.owned() == 16 && b.owned() > 0 && a.owned() > 0 })
-	lost := a.owned()
-	began := time.Now()
-	a.conn.Close()
-	eventually(t, "b owns all", func() bool { return b.owned() == 16 })
-	t.Logf("%d partitions replaced after %v", lost, time.Since(began))
-	if got := testutil.ToFloat64(b.metrics.takeovers.WithLabelValues("false")); int(got) != lost {
-		t.Errorf("%v unplanned takeovers, %d partitions were lost", got, lost)
-	}
-	eventually(t, "a drops what it owned", func() bool { return a.owned() == 0 && owner.actors() == 16 })
-	if got := testutil.ToFloat64(a.metrics.fences.WithLabelValues(fenceDisconnected)); got != 1 {
-		t.Errorf("a fenced itself %v times", got)
-	}
-}
-
 func TestStandstillFencesItself(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	conn := connect(t, s)
@@ -179,7 +121,6 @@ func TestStandstillFencesItself(t *testing.T) {
 }
 
 func TestFaultyActorIsTakenAnew(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	n := start(t, s, owner)
@@ -196,7 +137,6 @@ func TestFaultyActorIsTakenAnew(t *testing.T) {
 }
 
 func TestStolenLeaseEndsTheTenure(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	n := start(t, s, owner)
@@ -221,7 +161,6 @@ func TestStolenLeaseEndsTheTenure(t *testing.T) {
 }
 
 func TestStubbornActorIsStopped(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	owner.stubborn = true
@@ -246,7 +185,6 @@ func TestStubbornActorIsStopped(t *testing.T) {
 }
 
 func TestLayoutMismatchIsAStartError(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	n := start(t, s, newTenures(), partitions(8))
 	n.awaitReady(t)
@@ -274,7 +212,6 @@ func TestLayoutMismatchIsAStartError(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	conn := connect(t, s)
 	for name, change := range map[string]nodeOption{
@@ -294,45 +231,38 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestAddressInUseIsAnError(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
-	a := start(t, s, newTenures())
-	a.awaitReady(t)
-	conn := connect(t, s)
-	b, err := New(testOptions(t, conn, newTenures(), func(o *Options) { o.Listen = a.System().Address() }))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Run(context.Background()); err == nil || !contains(err.Error(), a.System().Address()) {
+	defer func() { _ = taken.Close() }()
+	n, err := New(testOptions(t, connect(t, s), newTenures(), func(o *Options) { o.Listen = taken.Addr().String() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Run(context.Background()); err == nil || !contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("a second listener on one address: %v", err)
 	}
 }
 
 func TestRequestFindsTheUser(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	a := start(t, s, owner, named("a"))
 	a.awaitReady(t)
-	asker := start(t, s, nil, named("asker")) // owns nothing
-	asker.awaitReady(t)
-	for _, from := range []*runningNode{a, asker} {
-		for i := range 20 {
-			u := messages.User{Account: "demo", OpenID: fmt.Sprintf("user-%d", i)}
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			reply, err := from.Request(ctx, u, &messages.Inspect{})
-			cancel()
-			if err != nil {
-				t.Fatal(err)
-			}
-			view := reply.(*messages.UserView)
-			if view.GetNode() != a.System().ID || !contains(view.GetRunning(), u.Hash()) {
-				t.Fatalf("user %d answered as %v", i, view)
-			}
+	for i := range 20 {
+		u := messages.User{Account: "demo", OpenID: fmt.Sprintf("user-%d", i)}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		reply, err := a.Request(ctx, u, &messages.Inspect{})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got := asker.owned(); got != 0 {
-		t.Errorf("a node without partitions owns %d", got)
+		view := reply.(*messages.UserView)
+		if view.GetNode() != a.System().ID || !contains(view.GetRunning(), u.Hash()) {
+			t.Fatalf("user %d answered as %v", i, view)
+		}
 	}
 	// proto.actor's own entrance leads to the same actor.
 	pid := a.transport.cluster.Get("demo/user-1", userKind)
@@ -348,7 +278,6 @@ func TestRequestFindsTheUser(t *testing.T) {
 }
 
 func TestRequestSurvivesALostActor(t *testing.T) {
-	t.Parallel()
 	s := startNATS(t)
 	owner := newTenures()
 	n := start(t, s, owner)
