@@ -61,6 +61,9 @@ type Step struct {
 // The returned state is what must be committed before Step.Reply is offered to anybody.
 func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, now time.Time) (State, Step, error) {
 	next := s.expireAnswers(limits, now)
+	// Answers leave in order, so whatever was recorded before this turn has been written, kept or buried (DESIGN §3 rule 15). Its
+	// mark may have been lost with an activation that wrote nothing after it.
+	next = next.settleAll()
 	next = next.converse(in, said, limits, now)
 	next.Applied = a.At
 	next.Counts.Turns++
@@ -102,6 +105,15 @@ func (s State) Delivered(key messages.Key) State {
 		if s.Answers[i].Key == key {
 			s.Answers[i].Settled = true
 		}
+	}
+	return s
+}
+
+// settleAll marks every recorded answer as delivered.
+func (s State) settleAll() State {
+	s.Answers = slices.Clone(s.Answers)
+	for i := range s.Answers {
+		s.Answers[i].Settled = true
 	}
 	return s
 }
