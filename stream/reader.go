@@ -85,16 +85,21 @@ func (r *reader) Next(ctx context.Context) (Received, error) {
 		return Received{}, fmt.Errorf("%w: a message on %s without metadata: %w", ErrReaderClosed, msg.Subject(), err)
 	}
 	rec := Received{Sequence: meta.Sequence.Stream, LogTime: meta.Timestamp, Pending: meta.NumPending}
+	return Decode(rec, msg.Data()), nil
+}
+
+// Decode fills in the entry that stands in a payload, or the payload and why it is no entry.
+func Decode(rec Received, payload []byte) Received {
 	entry := new(messages.Entry)
-	switch err := proto.Unmarshal(msg.Data(), entry); {
+	switch err := proto.Unmarshal(payload, entry); {
 	case err != nil:
-		rec.Payload, rec.Err = msg.Data(), fmt.Errorf("decode the log entry at %d: %w", rec.Sequence, err)
+		rec.Payload, rec.Err = payload, fmt.Errorf("decode the log entry at %d: %w", rec.Sequence, err)
 	case entry.GetInbound().GetAccount() == "" || len(entry.GetInbound().GetKey()) != messages.KeySize:
-		rec.Payload, rec.Err = msg.Data(), fmt.Errorf("the log entry at %d has no account or no key", rec.Sequence)
+		rec.Payload, rec.Err = payload, fmt.Errorf("the log entry at %d has no account or no key", rec.Sequence)
 	default:
 		rec.Entry = entry
 	}
-	return rec, nil
+	return rec
 }
 
 func (r *reader) CaughtUp(ctx context.Context, last uint64) (bool, error) {
