@@ -90,12 +90,15 @@ func (a *replyArticles) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// parseReply reads one document that fills body wholly, in the given form.
+// parseReply reads one document that fills body wholly, in the given form. Blanks and a BOM around it are passed over.
 func parseReply(format string, body []byte) (*reply, error) {
 	if !utf8.Valid(body) {
 		return nil, errors.New("it is not UTF-8")
 	}
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	if len(body) == 0 {
+		return nil, errors.New("there is nothing but blanks")
+	}
 	r := new(reply)
 	switch {
 	case format == FormatJSON && body[0] != '{':

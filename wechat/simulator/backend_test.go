@@ -140,7 +140,7 @@ func (b *backend) replyText(d delivered, content string) string {
 		return b.seal(d, fmt.Sprintf(`{"ToUserName":%q,"FromUserName":%q,"CreateTime":1700000000,"MsgType":"text","Content":%q}`,
 			d.Fields["FromUserName"], d.Fields["ToUserName"], content))
 	}
-	return b.seal(d, b.replyXML(d, "text", "<Content><![CDATA["+content+"]]></Content>"))
+	return b.seal(d, b.replyXML(d, "text", "<Content><![CDATA["+strings.ReplaceAll(content, "]]>", "]]]]><![CDATA[>")+"]]></Content>"))
 }
 
 func (b *backend) replyXML(d delivered, kind, inner string) string {

@@ -65,7 +65,7 @@ func trace(p *Platform, d delivered, number int) {
 
 func TestPhoneInBrowser(t *testing.T) {
 	t.Parallel()
-	r, address := phoneRig(t, func(o *Options) { o.Cutoff = 400 * time.Millisecond })
+	r, address := phoneRig(t, func(o *Options) { o.Cutoff = 2 * time.Second })
 	p := openPage(t, address, "zh-CN")
 
 	p.write("你好")
