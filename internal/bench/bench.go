@@ -142,7 +142,11 @@ func measure(ctx context.Context, options Options, account Account, plans []plan
 		r.targets = append(r.targets, t)
 		r.report.Targets = append(r.report.Targets, Target{Name: p.name})
 	}
-	if err := r.all(ctx); err != nil && !errors.Is(err, ErrFailed) {
+	err = r.all(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("bench: interrupted: %w", ctx.Err())
+	case err != nil && !errors.Is(err, ErrFailed):
 		return nil, err
 	}
 	r.report.Passed = r.report.Answers.right()
@@ -300,6 +304,7 @@ func (r *run) closedRound(ctx context.Context, i, cycle int) error {
 		CPUMicros:       perMessage(used.targets[i], o.messages),
 		ClientCPUMicros: perMessage(used.client, o.messages),
 		IdleCPU:         used.others(i).Seconds() / o.elapsed.Seconds(),
+		ForeignCPU:      used.foreign().Seconds() / o.elapsed.Seconds(),
 		RenderedLate:    o.late,
 	})
 	return nil
@@ -324,10 +329,11 @@ func (r *run) openRound(ctx context.Context, i int) error {
 	return nil
 }
 
-// usage is processor time: of the targets, in their order, and of this process.
+// usage is processor time: of the targets, in their order, of this process, and of everything on this machine.
 type usage struct {
 	targets []time.Duration
 	client  time.Duration
+	machine time.Duration
 }
 
 func (r *run) usage() usage {
@@ -337,6 +343,7 @@ func (r *run) usage() usage {
 		u.targets = append(u.targets, spent)
 	}
 	u.client, _ = cpuTime(os.Getpid())
+	u.machine = machineTime()
 	return u
 }
 
@@ -345,6 +352,7 @@ func (u usage) since(before usage) usage {
 		u.targets[i] -= before.targets[i]
 	}
 	u.client -= before.client
+	u.machine -= before.machine
 	return u
 }
 
@@ -355,6 +363,11 @@ func (u usage) others(but int) (sum time.Duration) {
 		}
 	}
 	return sum
+}
+
+// foreign is what processes used that have no part in the run.
+func (u usage) foreign() time.Duration {
+	return max(0, u.machine-u.client-u.others(-1))
 }
 
 // perMessage is processor time in microseconds per message.

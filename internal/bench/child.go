@@ -103,8 +103,16 @@ func (c *child) ended() error {
 
 // tail is the end of the child's log, for an error message.
 func (c *child) tail() string {
-	const lines = 10
-	data, err := os.ReadFile(c.log)
+	const lines, bytes = 10, 8 << 10
+	file, err := os.Open(c.log)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > bytes {
+		_, _ = file.Seek(-bytes, io.SeekEnd) // a log has a line per message; a seek that fails shows its beginning
+	}
+	data, err := io.ReadAll(io.LimitReader(file, bytes))
 	if err != nil || len(strings.TrimSpace(string(data))) == 0 {
 		return ""
 	}

@@ -170,6 +170,13 @@ func TestMachine(t *testing.T) {
 	if _, ok := parseStat([]byte("7 (a) S 1")); ok {
 		t.Error("half a stat line is understood")
 	}
+	if got := parseMachineStat("cpu  100 1 20 9999 50 7 8 4 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"); got != 1250*time.Millisecond {
+		t.Errorf("machine time %s", got)
+	}
+	u := usage{targets: []time.Duration{4, 2}, client: 3, machine: 10}
+	if u.foreign() != 1 || u.others(0) != 2 {
+		t.Errorf("foreign %d, others %d", u.foreign(), u.others(0))
+	}
 	if got := statusBytes([]byte("Name:\tx\nVmHWM:\t  20 kB\nVmRSS:\t    12 kB\n"), "VmRSS:"); got != 12<<10 {
 		t.Errorf("%d resident bytes", got)
 	}
@@ -179,8 +186,8 @@ func TestMachine(t *testing.T) {
 func sample() *Report {
 	bare, disk := Target{Name: TargetBare, ResidentNow: 20 << 20}, Target{Name: "disk", ResidentNow: 120 << 20}
 	for i, rate := range []float64{1000, 2000, 1500} {
-		bare.Rounds = append(bare.Rounds, Round{Cycle: i + 1, PerSecond: rate, P50MS: 1, P99MS: 2, MaxMS: float64(i), CPUMicros: 40})
-		disk.Rounds = append(disk.Rounds, Round{Cycle: i + 1, PerSecond: 600, P50MS: 3, P99MS: 9, MaxMS: 30, CPUMicros: 100})
+		bare.Rounds = append(bare.Rounds, Round{Cycle: i + 1, PerSecond: rate, P50MS: 1, P99MS: 2, MaxMS: float64(i), CPUMicros: 40, ForeignCPU: 0.5})
+		disk.Rounds = append(disk.Rounds, Round{Cycle: i + 1, PerSecond: 600, P50MS: 3, P99MS: 9, MaxMS: 30, CPUMicros: 100, ForeignCPU: 1.5})
 	}
 	bare.summarize()
 	disk.summarize()

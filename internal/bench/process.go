@@ -33,6 +33,30 @@ func parseStat(data []byte) (time.Duration, bool) {
 	return time.Duration(user+system) * kernelTick, err1 == nil && err2 == nil
 }
 
+// machineTime is the processor time that all processes of this machine used since its start, with what a hypervisor took
+// away. Interrupts are left out: they belong to nobody. It is only known on Linux.
+func machineTime() time.Duration {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	return parseMachineStat(string(data))
+}
+
+// parseMachineStat reads the first line of proc_stat(5): user nice system idle iowait irq softirq steal.
+func parseMachineStat(text string) (busy time.Duration) {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0
+	}
+	for _, column := range []int{1, 2, 3, 8} {
+		ticks, _ := strconv.ParseInt(fields[column], 10, 64)
+		busy += time.Duration(ticks) * kernelTick
+	}
+	return busy
+}
+
 // residentBytes is the memory of a process that is in RAM, now and at most. It is only known on Linux.
 func residentBytes(pid int) (now, peak int64) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

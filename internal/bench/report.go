@@ -60,6 +60,7 @@ type Round struct {
 	CPUMicros       float64 `json:"cpu_us_per_message"`
 	ClientCPUMicros float64 `json:"client_cpu_us_per_message"`
 	IdleCPU         float64 `json:"idle_cpu"`      // cores that the resting targets used meanwhile
+	ForeignCPU      float64 `json:"foreign_cpu"`   // cores that processes outside the run used meanwhile
 	RenderedLate    int     `json:"rendered_late"` // requests signed while the clock ran
 }
 
@@ -134,6 +135,17 @@ func (t *Target) ratioTo(bare *Target) Ratio {
 	}
 	ratio.PerCycle = spreadOf(cycles)
 	return ratio
+}
+
+// foreignCPU is how many cores others used, in the median round.
+func (r *Report) foreignCPU() float64 {
+	var cores []float64
+	for _, t := range r.Targets {
+		for _, round := range t.Rounds {
+			cores = append(cores, round.ForeignCPU)
+		}
+	}
+	return spreadOf(cores).Median
 }
 
 // over divides; what cannot be divided is 0.

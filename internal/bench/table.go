@@ -7,6 +7,9 @@ import (
 	"text/tabwriter"
 )
 
+// quietShare is the share of all cores that processes outside the run may use before the report warns.
+const quietShare = 0.05
+
 // WriteTable writes the report for people.
 func (r *Report) WriteTable(w io.Writer) error {
 	var text strings.Builder
@@ -17,6 +20,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		m.Cores, m.CPU, m.OS, m.Go, m.FileSystem, m.FsyncMS)
 	if m.FileSystem == "tmpfs" {
 		text.WriteString("note: tmpfs is memory; the figures for disk mean nothing here. Choose a disk with --dir.\n")
+	}
+	if foreign := r.foreignCPU(); foreign > quietShare*float64(m.Cores) {
+		fmt.Fprintf(&text, "note: other processes used %.2f of the %d cores meanwhile; figures of a busy machine do not count.\n", foreign, m.Cores)
 	}
 	text.WriteString("\n")
 	columns(&text, func(w io.Writer) {
