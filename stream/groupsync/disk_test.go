@@ -26,8 +26,8 @@ func TestSyncersOnAChangingFolder(t *testing.T) {
 			// Ends with cancel below.
 			wg.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
-					path := filepath.Join(dir, fmt.Sprint("folder", n%7))
-					file := filepath.Join(path, fmt.Sprint("file", n%13))
+					path := filepath.Join(dir, fmt.Sprint("folder", n%2))
+					file := filepath.Join(path, fmt.Sprint("file", n%3))
 					for _, err := range []error{
 						os.MkdirAll(path, 0o700), os.WriteFile(file+".new", []byte(name), 0o600), os.Rename(file+".new", file),
 					} {
@@ -35,12 +35,12 @@ func TestSyncersOnAChangingFolder(t *testing.T) {
 							t.Error(err)
 						}
 					}
-					if n%50 == 49 {
+					if n%20 == 19 {
 						_ = os.RemoveAll(path)
 					}
 				}
 			})
-			for range 20 {
+			for range 5 {
 				if err := disk.Sync(); err != nil {
 					t.Error(err)
 				}

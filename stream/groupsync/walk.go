@@ -44,41 +44,43 @@ func openWalk(root string) (syncer, error) {
 	return &walk{root: root, seen: map[string]synced{}}, nil
 }
 
-// Sync walks until a pass over the folders finds nothing that this round has not synced: a file that is renamed behind the
-// walk's back shows up under its new name in the next pass.
+// Sync goes over the folders twice. A file that is renamed while the first pass looks may be missed by it, and is where the
+// second pass finds it; one that is renamed only while the second pass looks was seen by the first. Servers rename a file
+// once, when it is whole.
 func (w *walk) Sync() error {
 	round := map[string]synced{}
-	for {
-		alive := map[string]bool{}
-		found := false
-		err := filepath.WalkDir(w.root, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
-				return ignoreGone(err)
-			}
-			info, err := entry.Info()
-			if err != nil {
-				return ignoreGone(err)
-			}
-			alive[path] = true
-			if round[path].is(info) || w.unchanged(path, info) {
-				return nil
-			}
-			found = true
-			if err := fsyncPath(path, info.IsDir()); err != nil {
-				return ignoreGone(err)
-			}
-			round[path] = synced{info: info, settled: time.Since(info.ModTime()) > mtimeSlack}
-			return nil
-		})
-		if err != nil {
+	for range 2 {
+		if err := w.pass(round); err != nil {
 			return err
 		}
-		if !found {
-			maps.Copy(w.seen, round)
-			maps.DeleteFunc(w.seen, func(path string, _ synced) bool { return !alive[path] })
+	}
+	maps.Copy(w.seen, round)
+	maps.DeleteFunc(w.seen, func(path string, _ synced) bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	return nil
+}
+
+// pass makes durable what changed and is not in round yet, and adds it there.
+func (w *walk) pass(round map[string]synced) error {
+	return filepath.WalkDir(w.root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
+			return ignoreGone(err)
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if round[path].is(info) || w.unchanged(path, info) {
 			return nil
 		}
-	}
+		if err := fsyncPath(path, info.IsDir()); err != nil {
+			return ignoreGone(err)
+		}
+		round[path] = synced{info: info, settled: time.Since(info.ModTime()) > mtimeSlack}
+		return nil
+	})
 }
 
 // unchanged tells that the file was made durable before and has not been written since.
