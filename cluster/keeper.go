@@ -151,7 +151,7 @@ func (k *keeper) take(v *view) (taken, error) {
 		Mark:      fmt.Sprintf("%016x", k.node.opts.Random()),
 		Planned:   old.Released || (revision == 0 && checkpoint == 0),
 	}
-	next := Lease{Node: k.node.opts.NodeID, Member: v.self, Epoch: own.Epoch, Mark: own.Mark, At: time.Now().UTC()}
+	next := Lease{Node: k.node.opts.NodeID, Member: v.self, Epoch: own.Epoch, Mark: own.Mark, Planned: own.Planned, At: time.Now().UTC()}
 	written, err := k.node.leases.swap(ctx, k.partition, next, revision)
 	if errors.Is(err, errLeaseMoved) {
 		k.node.metrics.conflicts.Inc()

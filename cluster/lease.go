@@ -32,6 +32,7 @@ type Lease struct {
 	Member   string    `json:"member"`             // the owner's process; empty: taken back from an actor that did not stop
 	Epoch    uint64    `json:"epoch"`              // never falls
 	Mark     string    `json:"mark"`               // random, names the tenure
+	Planned  bool      `json:"planned,omitempty"`  // the former owner had handed over in order, or there was none
 	Released bool      `json:"released,omitempty"` // the owner handed over in order
 	At       time.Time `json:"at"`                 // owner's clock, for people
 }
@@ -50,7 +51,7 @@ var (
 type held struct {
 	lease    Lease
 	revision uint64
-	moved    time.Time // when this node saw it change hands, zero if it never did
+	moved    time.Time // when this node last saw it taken without having been released, zero if it never did
 }
 
 // leases reads, changes and follows the leases. What it remembers may be old; swap compares.
@@ -90,7 +91,7 @@ func (l *leases) note(partition int, lease Lease, revision uint64, force bool) {
 	if revision == h.revision || (revision < h.revision && !force) {
 		return
 	}
-	if h.revision != 0 && lease.Mark != h.lease.Mark {
+	if h.revision != 0 && lease.Mark != h.lease.Mark && !lease.Planned {
 		h.moved = time.Now()
 	}
 	h.lease, h.revision = lease, revision

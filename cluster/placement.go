@@ -16,7 +16,7 @@ import (
 // because that one is full of partitions that score higher there. So a join or a leave moves little more than it must.
 //
 // The bound is a quarter above the mean: unbounded, 64 partitions over 3 nodes put more than 30 % too much on one of them
-// for about one set of random ids in four.
+// for one set of random ids in six.
 func place(partitions int, workers []string) []string {
 	owners := make([]string, partitions)
 	if len(workers) == 0 {

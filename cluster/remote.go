@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,8 +29,6 @@ const (
 	// neverGossip silences the library's gossip: its expiry is one-sided and blocks members for ever, its lists are read and
 	// written without a lock, and all that it could tell is known from our membership.
 	neverGossip = 365 * 24 * time.Hour
-	// shutdownMost bounds the end of the transport; gRPC sometimes does not stop gracefully while peers hold streams.
-	shutdownMost = 2 * time.Second
 )
 
 // transport owns proto.actor: its actor system, its remoting, and its idea of a cluster.
@@ -67,6 +64,7 @@ func newTransport(o Options, r *router, b *board) (*transport, error) {
 		remote.WithServerOptions(
 			grpc.MaxRecvMsgSize(maxBatchBytes), grpc.MaxSendMsgSize(maxBatchBytes),
 			grpc.ChainUnaryInterceptor(t.recoverUnary), grpc.ChainStreamInterceptor(t.recoverStream),
+			grpc.WaitForHandlers(true), // so that nothing is left when the server has stopped
 		),
 		remote.WithDialOptions(
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -144,27 +142,21 @@ func (t *transport) shutdown() error {
 	if t.failure != nil {
 		return nil // it was reported, and nothing listens
 	}
-	finished := make(chan error, 1)
-	go func() { // ends with gRPC's own bound of 10 s at the latest
-		finished <- protect("gossip and transport", func() {
-			t.cluster.Gossip.Shutdown()
-			t.cluster.Remote.Shutdown(true)
-		})
-	}()
-	select {
-	case err := <-finished:
-		return err
-	case <-time.After(shutdownMost):
-	}
-	err := protect("transport", func() { t.cluster.Remote.Shutdown(false) }) // closes the streams that graceful waits for
-	return errors.Join(err, <-finished)
+	return protect("the cluster's transport", func() {
+		// The others leave the list first: that is what closes our connections to them. Only then the server ends, at once,
+		// because the library's graceful end sends on channels that it closes at the same time, and waits for peers for 10 s.
+		self := Member{ID: t.system.ID, Address: t.system.Address()}
+		t.cluster.MemberList.UpdateClusterTopology(protoactor.Members{self.proto()})
+		t.cluster.Gossip.Shutdown()
+		t.cluster.Remote.Shutdown(false)
+	})
 }
 
 // protect turns a panic of the library into an error.
 func protect(what string, f func()) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("end of the %s: %v", what, r)
+			err = fmt.Errorf("end %s: %v", what, r)
 		}
 	}()
 	f()
