@@ -34,6 +34,7 @@ func (e *Engine) Partition(t Tenure) *actor.Props {
 			shared: &shared{Engine: e, tenure: t, ctx: ctx},
 			cancel: cancel,
 			users:  make(map[messages.User]*resident),
+			doomed: make(map[uint64]string),
 			pids:   make(map[string]messages.User),
 			waits:  make(map[messages.User]time.Time),
 			gate:   newGate(),
@@ -80,9 +81,11 @@ type partition struct {
 
 	// Users by name; an entry stays while the user's actor lives or has unsettled entries.
 	users map[messages.User]*resident
-	pids  map[string]messages.User    // by actor id, of those that live
-	live  int                         // how many live
-	waits map[messages.User]time.Time // until when each needs the log to be read
+	pids  map[string]messages.User // by actor id, of those that live
+	// Entries that end as dead letters, by sequence, with the reason.
+	doomed map[uint64]string
+	live   int                         // how many live
+	waits  map[messages.User]time.Time // until when each needs the log to be read
 
 	lastSweep, lastGeneration, lastPurge time.Time
 	probing, checking, purging           bool
@@ -217,7 +220,7 @@ func (p *partition) take(ctx actor.Context, rec stream.Received) {
 		p.held = append(p.held, rec)
 		p.handHeld(ctx)
 	} else {
-		p.hand(ctx, rec, "")
+		p.hand(ctx, rec)
 	}
 	p.setGate()
 }
@@ -230,7 +233,7 @@ func (p *partition) setGate() {
 func (p *partition) busy() bool { return p.led.unsettled > maxUnsettled/2 }
 
 // hand gives an entry to its user's actor. Entries that no actor needs end here.
-func (p *partition) hand(ctx actor.Context, rec stream.Received, dead string) {
+func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 	if rec.Entry == nil {
 		p.bury(rec, ReasonUndecodable, rec.Err.Error())
 		return
@@ -252,7 +255,7 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received, dead string) {
 		p.spawn(ctx, user, r)
 		return // which hands over all of r.entries
 	}
-	ctx.Send(r.pid, &deliver{rec: rec, dead: dead, busy: p.busy()})
+	ctx.Send(r.pid, p.delivery(rec))
 }
 
 // handHeld hands over the next careful batch once the one before is settled: its name goes into the checkpoint first, so that a
@@ -275,13 +278,12 @@ func (p *partition) handHeld(ctx actor.Context) {
 	}
 	p.held = slices.Clone(p.held[len(next):])
 	p.batch = len(next)
-	dead := ""
 	if first == last && p.cp.NamedCount >= deadlyAfter {
-		dead = ReasonDeadly
+		p.doomed[first] = ReasonDeadly
 		p.log.Warn("an entry killed its owner twice; it becomes a dead letter", "sequence", first)
 	}
 	for _, rec := range next {
-		p.hand(ctx, rec, dead)
+		p.hand(ctx, rec)
 	}
 }
 
@@ -303,6 +305,7 @@ func (p *partition) settleOne(ctx actor.Context, seq uint64) {
 	if !p.led.settle(seq) {
 		return
 	}
+	delete(p.doomed, seq)
 	p.metrics.settled.Inc()
 	p.soil()
 	p.sinceClean++

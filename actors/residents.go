@@ -31,12 +31,13 @@ func (p *partition) spawn(ctx actor.Context, user messages.User, r *resident) {
 	r.pid = ctx.Spawn(actor.PropsFromProducer(func() actor.Actor { return newUser(p.shared, user) }))
 	p.byPID(r.pid, user)
 	for _, rec := range r.entries {
-		dead := ""
-		if r.panics >= deadlyPanics && rec.Sequence == r.panicSeq {
-			dead = ReasonPanic
-		}
-		ctx.Send(r.pid, &deliver{rec: rec, dead: dead, busy: p.busy()})
+		ctx.Send(r.pid, p.delivery(rec))
 	}
+}
+
+// delivery is an entry as its user's actor gets it.
+func (p *partition) delivery(rec stream.Received) *deliver {
+	return &deliver{rec: rec, dead: p.doomed[rec.Sequence], busy: p.busy()}
 }
 
 // deadlyPanics is how often handling an entry may panic before it becomes a dead letter.
@@ -68,7 +69,9 @@ func (p *partition) panicked(m *panicked) {
 	if r.panicSeq != m.seq {
 		r.panicSeq, r.panics = m.seq, 0
 	}
-	r.panics++
+	if r.panics++; r.panics >= deadlyPanics {
+		p.doomed[m.seq] = ReasonPanic
+	}
 }
 
 // respawnDue starts the actors of users whose entries wait since theirs was lost.

@@ -162,7 +162,7 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		}
 		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
 	}
-	u.rec, u.st, u.dropped = rec, next, nil
+	u.rec, u.st, u.dropped, u.synced = rec, next, nil, true
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
 	for _, f := range dropped {
 		it := &item{key: f.arrival.Key, in: &messages.Inbound{}, arrival: f.arrival, deliveries: f.deliveries,
@@ -173,6 +173,22 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		u.finish(ctx, it, "")
 	}
 	return u.publishBurials(ctx)
+}
+
+// durable waits for the barrier behind what a former activation committed: it may have ended between the commit and the barrier,
+// and nothing of a commit is told to anybody before both (DESIGN §3 rule 11).
+func (u *user) durable(ctx actor.Context) bool {
+	if u.synced {
+		return true
+	}
+	within, cancel := context.WithTimeout(u.ctx, opTimeout)
+	defer cancel()
+	if err := u.Barrier.Sync(within); err != nil {
+		u.fail(ctx, "make the record durable", err)
+		return false
+	}
+	u.synced = true
+	return true
 }
 
 // publishBurials writes the dead letters that the record names, then forgets them: commit, publish, settle (DESIGN §3 rule 19).

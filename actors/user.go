@@ -31,6 +31,7 @@ type user struct {
 	dropped []flooded
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
+	synced  bool               // the record as it was loaded is behind the barrier
 	stopped bool
 }
 
@@ -160,7 +161,7 @@ func (u *user) load(ctx actor.Context) {
 		u.fail(ctx, "decode the record", err)
 		return
 	}
-	u.rec, u.st = rec, st
+	u.rec, u.st, u.synced = rec, st, u.Barrier == nil
 	u.rec.Value = nil // it is in u.st
 	u.publishBurials(ctx)
 }
@@ -229,6 +230,9 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 
 // known handles a message whose outcome is committed.
 func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
+	if !u.durable(ctx) {
+		return
+	}
 	it.outcome, it.phase, it.former = outcome, phaseCommitted, true
 	recorded, ok := u.st.Recorded(it.key)
 	if ok && recorded.Settled && it.began.UnixMilli()-recorded.AtMS > conversation.AnswerRetention.Milliseconds() {

@@ -1,0 +1,343 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hongyan/bots"
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/state"
+	"hongyan/state/memory"
+	"hongyan/stream"
+	memlog "hongyan/stream/memory"
+)
+
+// world is one partition with everything around it, in virtual time: a log, a store, ingresses whose verdicts the test decides,
+// and a bot. It must live inside a synctest bubble.
+type world struct {
+	t      *testing.T
+	log    *memlog.Log
+	store  *memory.Store
+	fault  func(memory.Call) memory.Fault // of the store
+	door   *door
+	bot    *scriptedBot
+	system *actor.ActorSystem
+	pid    *actor.PID
+	gone   chan struct{} // closed when the partition's actor has ended
+	epoch  uint64
+	opts   Options
+	reg    *prometheus.Registry
+	order  *order
+	rnd    *rand.Rand
+}
+
+const account = "demo"
+
+// inWorld runs a test in a bubble with a fresh world.
+func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, order: &order{}, rnd: rand.New(rand.NewPCG(1, 2))}
+		w.log = memlog.New(1, time.Now)
+		w.store = memory.New(memory.Options{Before: func(_ context.Context, c memory.Call) memory.Fault {
+			if c.Op == memory.Commit && !c.Key.IsCheckpoint() {
+				w.order.add("commit")
+			}
+			if w.fault == nil {
+				return memory.None
+			}
+			return w.fault(c)
+		}})
+		w.door = &door{order: w.order, slots: make(map[uint64]*slot), now: time.Now}
+		w.bot = &scriptedBot{}
+		defer func() {
+			if w.pid != nil {
+				w.stop()
+			}
+			time.Sleep(time.Minute) // proto.actor's throttle of dead letters ends by its own clock
+		}()
+		f(t, w)
+	})
+}
+
+// start takes the partition over under the next epoch.
+func (w *world) start() {
+	w.t.Helper()
+	w.epoch++
+	w.reg = prometheus.NewRegistry()
+	w.opts = Options{
+		Node: "n1", Log: w.log, Graveyard: w.log, Store: w.store, Offers: w.door, Now: time.Now, Random: w.rnd.Uint64,
+		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
+		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
+			Unknown: w.opts.Accounts[account].Unknown}},
+	}
+	w.system = actor.NewActorSystemWithConfig(actor.Configure(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) })))
+	w.gone = make(chan struct{})
+	props := New(w.opts).Partition(Tenure{Epoch: w.epoch, Mark: fmt.Sprint("mark", w.epoch)})
+	w.pid = w.system.Root.Spawn(props)
+	gone := w.gone
+	w.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch ctx.Message().(type) {
+		case *actor.Started:
+			ctx.Watch(w.pid)
+		case *actor.Terminated:
+			close(gone)
+		}
+	}))
+	synctest.Wait()
+}
+
+// kill ends the partition as a crash would: nothing is written any more.
+func (w *world) kill() {
+	w.t.Helper()
+	fault := w.fault
+	w.fault = func(memory.Call) memory.Fault { return memory.Unreached }
+	w.system.Root.Stop(w.pid)
+	<-w.gone
+	w.system.Shutdown()
+	synctest.Wait()
+	w.pid, w.fault = nil, fault
+}
+
+// stop releases the partition in order.
+func (w *world) stop() {
+	w.t.Helper()
+	w.system.Root.Send(w.pid, &Release{})
+	<-w.gone
+	w.system.Shutdown()
+	synctest.Wait()
+	w.pid = nil
+}
+
+// message is what a user wrote; deliveries of one message differ in their slots only.
+func (w *world) message(user, id, text string) *messages.Inbound {
+	in := &messages.Inbound{
+		Account: account, OpenId: user, MsgId: id, MsgType: "text", Kind: messages.Kind_KIND_TEXT, CreateTime: time.Now().Unix(),
+		Body: &messages.Inbound_Text{Text: &messages.Text{Content: text}},
+	}
+	k := messages.DedupeKey(in)
+	in.Key = k[:]
+	return in
+}
+
+// deliver puts one delivery into the log with a fresh open slot.
+func (w *world) deliver(in *messages.Inbound) *slot {
+	w.t.Helper()
+	s := w.door.open(in)
+	if _, err := w.log.Accept(w.t.Context(), &messages.Entry{Inbound: in, Slot: &messages.Slot{Ingress: "door", Id: s.id}}); err != nil {
+		w.t.Fatal(err)
+	}
+	synctest.Wait()
+	return s
+}
+
+// state is the user's committed record.
+func (w *world) state(user string) (conversation.State, state.Record) {
+	w.t.Helper()
+	rec, err := w.store.Load(w.t.Context(), state.Key{User: messages.User{Account: account, OpenID: user}})
+	if errors.Is(err, state.ErrNotFound) {
+		return conversation.State{}, rec
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	st, err := conversation.Decode(rec.Value)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return st, rec
+}
+
+// checkpoint is the committed one.
+func (w *world) checkpoint() checkpoint {
+	w.t.Helper()
+	rec, err := w.store.Load(w.t.Context(), state.Checkpoint(0))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c, err := decodeCheckpoint(rec.Value)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// said lists what the user said, in the order of the commits.
+func said(st conversation.State) []string {
+	var out []string
+	for _, turn := range st.Turns {
+		if turn.Role == conversation.RoleUser {
+			out = append(out, turn.Text)
+		}
+	}
+	return out
+}
+
+func (w *world) wantSaid(user string, want ...string) {
+	w.t.Helper()
+	st, _ := w.state(user)
+	if got := said(st); !slices.Equal(got, want) {
+		w.t.Errorf("committed turns of %s: %q, want %q", user, got, want)
+	}
+}
+
+// door is all ingresses: it keeps slots and the verdicts about them, as DESIGN §3 rule 12 says.
+type door struct {
+	order *order
+	now   func() time.Time
+	mu    sync.Mutex
+	next  uint64
+	slots map[uint64]*slot
+	gone  bool // no responder
+	mute  bool // offers are heard and acted upon, but no verdict comes back
+	deaf  bool // offers get lost
+}
+
+type slot struct {
+	id     uint64
+	key    messages.Key
+	closed bool // WeChat hung up
+	done   bool
+	answer *messages.Answer // as written
+	at     time.Time
+}
+
+func (s *slot) text() string {
+	if !s.done || s.answer == nil {
+		return ""
+	}
+	return s.answer.GetText().GetContent()
+}
+
+func (d *door) open(in *messages.Inbound) *slot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next++
+	s := &slot{id: d.next, key: messages.KeyOf(in)}
+	d.slots[s.id] = s
+	return s
+}
+
+func (d *door) close(s *slot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.closed = true
+}
+
+// Offer implements Offers.
+func (d *door) Offer(_ context.Context, _ string, o *messages.Offer) (*messages.OfferReply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone {
+		return nil, stream.ErrNoIngress
+	}
+	if d.deaf {
+		return nil, errors.New("no verdict")
+	}
+	s := d.slots[o.GetSlot()]
+	verdict := messages.Verdict_VERDICT_REFUSED
+	switch {
+	case s == nil:
+	case s.done:
+		verdict = messages.Verdict_VERDICT_WRITTEN
+	case s.closed:
+	case o.GetAsk():
+		verdict = messages.Verdict_VERDICT_OPEN
+	default:
+		s.done, s.answer, s.at = true, o.GetAnswer(), d.now()
+		verdict = messages.Verdict_VERDICT_WRITTEN
+		d.order.add("offer")
+	}
+	if d.mute {
+		return nil, errors.New("no verdict")
+	}
+	return &messages.OfferReply{Verdict: verdict}, nil
+}
+
+// scriptedBot answers "re: <text>", after a delay where one is set.
+type scriptedBot struct {
+	mu     sync.Mutex
+	delay  map[string]time.Duration
+	panics map[string]bool
+	asked  []string
+}
+
+func (b *scriptedBot) Name() string { return "scripted" }
+
+func (b *scriptedBot) Answer(ctx context.Context, req *bots.Request) (bots.Response, error) {
+	text := req.Message.GetText().GetContent()
+	b.mu.Lock()
+	b.asked = append(b.asked, text)
+	delay, dies := b.delay[text], b.panics[text]
+	b.mu.Unlock()
+	if dies {
+		panic("scripted")
+	}
+	if delay > 0 && !req.Hurry {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return bots.Response{}, ctx.Err()
+		}
+	}
+	reply := "re: " + text
+	if req.Hurry && delay > 0 {
+		reply = "fallback"
+	}
+	return bots.Response{Handled: true, Answer: bots.Text(reply)}, nil
+}
+
+func (b *scriptedBot) slow(text string, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.delay == nil {
+		b.delay = make(map[string]time.Duration)
+	}
+	b.delay[text] = d
+}
+
+func (b *scriptedBot) count(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, a := range b.asked {
+		if a == text {
+			n++
+		}
+	}
+	return n
+}
+
+// order notes in which order things happened.
+type order struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (o *order) add(e string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+func (o *order) take() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := o.events
+	o.events = nil
+	return out
+}
