@@ -18,8 +18,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// startTimeout bounds the wait for the listener after the store has been read; reading the store itself is not bounded.
-const startTimeout = 10 * time.Second
+// The wait for the listener, after the store has been read; reading the store itself is not bounded.
+const (
+	startTimeout = 10 * time.Second
+	startPoll    = 20 * time.Millisecond // how soon a fatal line of the server is noticed
+)
 
 // Options for Start. Only StoreDir is needed.
 type Options struct {
@@ -118,7 +121,10 @@ func start(config *server.Options, logger *slog.Logger) (*server.Server, error) 
 	log := &natsLog{to: logger}
 	ns.SetLoggerV2(log, false, false, false)
 	ns.Start()
-	ready := ns.ReadyForConnections(startTimeout)
+	ready := false
+	for waited := time.Duration(0); !ready && log.Fatal() == nil && waited < startTimeout; waited += startPoll {
+		ready = ns.ReadyForConnections(startPoll)
+	}
 	if err := log.Fatal(); err != nil {
 		stop(ns)
 		return nil, explain(err, config)
