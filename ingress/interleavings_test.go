@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,10 @@ func TestVerdictsTellTheTruth(t *testing.T) {
 			if v := got.verdicts[i]; (v == written || v == refused) && got.final[i] != v && !o.ask {
 				rt.Errorf("offer %d was %v, and is %v later", i, v, got.final[i])
 			}
+		}
+		if got.client.err == nil && got.client.status == 200 && strings.Contains(got.client.body, "answer-") &&
+			!slices.ContainsFunc(p.offers, func(o plannedOffer) bool { return !o.wrong && !o.ask && o.carried(got.client) }) {
+			rt.Errorf("the client got %+v, which nobody offered for its message", got.client)
 		}
 		if p.acceptFails && got.client.err == nil && got.client.status == 200 && !strings.Contains(got.client.body, "not received") {
 			rt.Errorf("the log failed, the client got %+v", got.client)

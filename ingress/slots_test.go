@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -130,7 +131,7 @@ func TestOffersThatFindNoSlot(t *testing.T) {
 			o := offerOf(e, "hello")
 			o.Slot, o.Ask = 7, ask
 			s.want("slot that never was", s.Offer(context.Background(), o).GetVerdict(), refused)
-			o = offerOf(e, "hello")
+			o = offerOf(e, "not for this message")
 			o.Key, o.Ask = make([]byte, messages.KeySize), ask
 			s.want("another message's key", s.Offer(context.Background(), o).GetVerdict(), refused)
 		}
@@ -294,6 +295,32 @@ func TestWriteThatBlocksIsUnknown(t *testing.T) {
 	})
 }
 
+// A write that ends without an error but too late (the process stood still, say) is unknown too.
+func TestWriteThatEndsLateIsUnknown(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		c := pushCall(t, ModePlain, testToken, "", textXML("1", "hi", time.Now()), time.Now())
+		r := httptest.NewRequest(c.method, c.path+"?"+c.query.Encode(), strings.NewReader(c.body))
+		w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), takes: 2 * time.Second}
+		served := make(chan struct{})
+		go func() { defer close(served); s.Handler().ServeHTTP(w, r) }() // ends with the write
+		e := s.entry(1)
+		time.Sleep(4 * time.Second)
+		s.want("offer", s.offer(e, "hello"), unknown)
+		<-served
+	})
+}
+
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	takes time.Duration
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(w.takes)
+	return w.ResponseRecorder.Write(p)
+}
+
 func TestLastDelivery(t *testing.T) {
 	t.Parallel()
 	for name, thinking := range map[string]string{"text": "still thinking", "success": ""} {
@@ -418,9 +445,16 @@ func TestAcceptOutlivesTheClient(t *testing.T) {
 				return ctx.Err()
 			}
 		}
+		seen := make(chan *messages.Entry, 1)
+		accept := s.log.hook
+		s.log.hook = func(ctx context.Context, e *messages.Entry) error {
+			seen <- e
+			return accept(ctx, e)
+		}
 		<-s.deliverFor("1", time.Now(), time.Second)
-		time.Sleep(2 * time.Second)
-		s.want("offer", s.offer(s.entry(1), "hello"), refused)
+		synctest.Wait()
+		s.want("offer before the log's word", s.offer(<-seen, "hello"), refused)
+		s.want("offer after it", s.offer(s.entry(1), "hello"), refused)
 	})
 }
 
