@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,17 +57,20 @@ func TestSettledAboveTheFloorIsLeftOut(t *testing.T) {
 			t.Fatalf("checkpoint %+v", c)
 		}
 		w.kill()
-		loads := map[string]int{}
-		w.fault = func(c memory.Call) memory.Fault {
-			if c.Op == memory.Load {
-				loads[c.Key.User.OpenID]++
+		var loads1, loads2 atomic.Int32
+		w.breakStore(func(c memory.Call) memory.Fault {
+			switch {
+			case c.Op == memory.Load && c.Key.User.OpenID == "u1":
+				loads1.Add(1)
+			case c.Op == memory.Load && c.Key.User.OpenID == "u2":
+				loads2.Add(1)
 			}
 			return memory.None
-		}
+		})
 		w.start()
 		time.Sleep(time.Second)
-		if loads["u2"] != 0 || loads["u1"] != 1 {
-			t.Errorf("loads %v: u2's settled entry was handed over again", loads)
+		if loads1.Load() != 1 || loads2.Load() != 0 {
+			t.Errorf("%d loads of u1, %d of u2: u2's settled entry was handed over again", loads1.Load(), loads2.Load())
 		}
 		w.kill()
 	})
@@ -77,13 +81,13 @@ func TestSettledAboveTheFloorIsLeftOut(t *testing.T) {
 func TestFormerCommitIsUnknown(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
-		w.door.mute = true // written, and the verdict gets lost with the owner
+		w.door.behave(func(d *door) { d.mute = true }) // written, and the verdict gets lost with the owner
 		a := w.deliver(w.message("u1", "1", "a"))
 		w.kill()
-		w.door.mute, w.door.gone = false, true
+		w.door.behave(func(d *door) { d.mute, d.gone = false, true })
 		w.start()
 		time.Sleep(20 * time.Second)
-		w.door.gone = false
+		w.door.behave(func(d *door) { d.gone = false })
 		next := w.deliver(w.message("u1", "2", "b"))
 		if a.text() != "re: a" || next.text() != "re: b" {
 			t.Errorf("a %q, next %q", a.text(), next.text())
@@ -96,10 +100,10 @@ func TestFormerCommitIsUnknown(t *testing.T) {
 func TestFormerCommitWithVerdict(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
-		w.door.mute = true
+		w.door.behave(func(d *door) { d.mute = true })
 		w.deliver(w.message("u1", "1", "a"))
 		w.kill()
-		w.door.mute = false
+		w.door.behave(func(d *door) { d.mute = false })
 		w.start()
 		began := time.Now()
 		next := w.deliver(w.message("u1", "2", "b"))
@@ -150,7 +154,7 @@ func TestLostTail(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		c := w.deliver(w.message("u1", "3", "c")) // takes b's sequence
 		<-w.gone
-		if c.done {
+		if c.isDone() {
 			t.Fatal("the reader saw a reused sequence")
 		}
 		w.system.Shutdown()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,7 +54,7 @@ func TestDeliveriesJoinTheTurn(t *testing.T) {
 			t.Errorf("a later delivery got %q", third.text())
 		}
 		time.Sleep(2 * time.Minute)
-		if late := w.deliver(in); !late.done || late.answer != nil {
+		if late := w.deliver(in); !late.isDone() || late.got() != nil {
 			t.Errorf("a repeat after a minute got %q, want success", late.text())
 		}
 		w.wantSaid("u1", "slow")
@@ -68,12 +69,12 @@ func TestOrderPerUser(t *testing.T) {
 		a := w.deliver(w.message("u1", "1", "a"))
 		b := w.deliver(w.message("u1", "2", "b"))
 		other := w.deliver(w.message("u2", "3", "c"))
-		if other.text() == "" || a.done || b.done {
-			t.Errorf("other %q a %v b %v: only the other user's message can be answered yet", other.text(), a.done, b.done)
+		if other.text() == "" || a.isDone() || b.isDone() {
+			t.Errorf("other %q a %v b %v: only the other user's message can be answered yet", other.text(), a.isDone(), b.isDone())
 		}
 		time.Sleep(4 * time.Second)
-		if !a.done || !b.done || b.at.Before(a.at) {
-			t.Errorf("a %v at %s, b %v at %s", a.done, a.at, b.done, b.at)
+		if !a.isDone() || !b.isDone() || b.when().Before(a.when()) {
+			t.Errorf("a %v at %s, b %v at %s", a.isDone(), a.when(), b.isDone(), b.when())
 		}
 		w.wantSaid("u1", "a", "b")
 	})
@@ -90,14 +91,14 @@ func TestAnswersKeepTheirOrder(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		w.door.close(first)
 		time.Sleep(time.Second) // a's turn is committed, its answer refused; b must wait for a's redelivery
-		if b.done {
+		if b.isDone() {
 			t.Fatal("b was answered before a")
 		}
 		second := w.deliver(in)
 		if second.text() != "re: a" || b.text() != "re: b" {
 			t.Errorf("a's redelivery got %q, then b %q", second.text(), b.text())
 		}
-		if b.at.Before(second.at) {
+		if b.when().Before(second.when()) {
 			t.Error("b's answer left before a's")
 		}
 	})
@@ -123,7 +124,7 @@ func TestLateAnswerIsKept(t *testing.T) {
 		if want := "re: late\n\nre: hi"; next.text() != want {
 			t.Errorf("next answer %q, want %q", next.text(), want)
 		}
-		if again := w.deliver(in); !again.done || again.answer != nil {
+		if again := w.deliver(in); !again.isDone() || again.got() != nil {
 			t.Errorf("a repeat of the late message got %q: its answer would be given twice", again.text())
 		}
 		if st, _ := w.state("u1"); len(st.Kept) != 0 {
@@ -139,13 +140,13 @@ func TestUnknownVerdict(t *testing.T) {
 		t.Run(fmt.Sprint("redelivered ", redelivered), func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.start()
-				w.door.deaf = true
+				w.door.behave(func(d *door) { d.deaf = true })
 				in := w.message("u1", "1", "a")
 				w.deliver(in)
 				time.Sleep(4 * time.Second)
-				w.door.deaf = false
+				w.door.behave(func(d *door) { d.deaf = false })
 				b := w.deliver(w.message("u1", "2", "b"))
-				if b.done {
+				if b.isDone() {
 					t.Fatal("an answer left while the one before it is unknown")
 				}
 				if redelivered {
@@ -166,7 +167,7 @@ func TestUnknownVerdict(t *testing.T) {
 func TestUnknownWaitsForTheLog(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
-		w.door.deaf = true
+		w.door.behave(func(d *door) { d.deaf = true })
 		w.deliver(w.message("u1", "1", "a"))
 		w.log.Fail(func(op string) error {
 			if op == "caughtup" {
@@ -174,15 +175,15 @@ func TestUnknownWaitsForTheLog(t *testing.T) {
 			}
 			return nil
 		})
-		w.door.deaf = false
+		w.door.behave(func(d *door) { d.deaf = false })
 		b := w.deliver(w.message("u1", "2", "b"))
 		time.Sleep(time.Minute)
-		if b.done {
+		if b.isDone() {
 			t.Error("the unknown answer counts as delivered although the log could not be asked")
 		}
 		w.log.Fail(nil)
 		time.Sleep(time.Second)
-		if !b.done {
+		if !b.isDone() {
 			t.Error("nothing went on after the log could be asked again")
 		}
 	})
@@ -197,10 +198,10 @@ func TestUnknownAtTheLastDelivery(t *testing.T) {
 				w.start()
 				in := w.message("u1", "1", "a")
 				in.CreateTime = time.Now().Add(-13 * time.Second).Unix() // WeChat's last delivery, by age
-				w.door.deaf = true
+				w.door.behave(func(d *door) { d.deaf = true })
 				w.deliver(in)
 				time.Sleep(10 * time.Second)
-				w.door.deaf = false
+				w.door.behave(func(d *door) { d.deaf = false })
 				next := w.deliver(w.message("u1", "2", "b"))
 				letters := len(w.log.Letters())
 				switch policy {
@@ -222,7 +223,7 @@ func TestUnknownAtTheLastDelivery(t *testing.T) {
 func TestGoneIngressRefuses(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
-		w.door.gone = true
+		w.door.behave(func(d *door) { d.gone = true })
 		in := w.message("u1", "1", "a")
 		in.CreateTime = time.Now().Add(-13 * time.Second).Unix()
 		w.deliver(in)
@@ -241,20 +242,17 @@ func TestCommitFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.start()
-				n := 0
-				w.fault = func(c memory.Call) memory.Fault {
-					if c.Op != memory.Commit || c.Key.IsCheckpoint() {
-						return memory.None
-					}
-					if n++; n <= 2 {
+				var n atomic.Int32
+				w.breakStore(func(c memory.Call) memory.Fault {
+					if c.Op == memory.Commit && !c.Key.IsCheckpoint() && n.Add(1) <= 2 {
 						return fault
 					}
 					return memory.None
-				}
+				})
 				a := w.deliver(w.message("u1", "1", "a"))
 				b := w.deliver(w.message("u1", "2", "b"))
 				time.Sleep(20 * time.Second)
-				if a.text() != "re: a" || b.text() != "re: b" || b.at.Before(a.at) {
+				if a.text() != "re: a" || b.text() != "re: b" || b.when().Before(a.when()) {
 					t.Errorf("a %q, b %q", a.text(), b.text())
 				}
 				w.wantSaid("u1", "a", "b")
@@ -275,7 +273,7 @@ func TestStaleOwnerStepsDown(t *testing.T) {
 		later := commitAs(t, w, "u1", rec, w.epoch+1)
 		s := w.deliver(w.message("u1", "2", "b"))
 		<-w.gone
-		if s.done {
+		if s.isDone() {
 			t.Error("the stale owner answered")
 		}
 		if _, now := w.state("u1"); now.Version != later.Version {
@@ -305,7 +303,7 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%d dropped, %d turns, want 51 and %d", st.Counts.Dropped, st.Counts.Turns, maxQueued)
 		}
 		for i, s := range slots {
-			if !s.done {
+			if !s.isDone() {
 				t.Fatalf("message %d was left open", i)
 			}
 		}
@@ -323,8 +321,8 @@ func TestPanickingBot(t *testing.T) {
 		s := w.deliver(w.message("u1", "1", "boom"))
 		next := w.deliver(w.message("u1", "2", "hi"))
 		time.Sleep(10 * time.Second)
-		if !s.done || s.answer != nil || next.text() != "re: hi" {
-			t.Errorf("the message got %q (%v), the next %q", s.text(), s.done, next.text())
+		if !s.isDone() || s.got() != nil || next.text() != "re: hi" {
+			t.Errorf("the message got %q (%v), the next %q", s.text(), s.isDone(), next.text())
 		}
 		letters := w.log.Letters()
 		if len(letters) != 1 {
@@ -352,16 +350,16 @@ func TestBurialOrder(t *testing.T) {
 		s := w.deliver(w.message("u1", "1", "boom"))
 		time.Sleep(5 * time.Second)
 		st, _ := w.state("u1")
-		if len(st.Burials) != 1 || s.done {
-			t.Errorf("%d burials committed, answered %v: it must be committed first and not settled", len(st.Burials), s.done)
+		if len(st.Burials) != 1 || s.isDone() {
+			t.Errorf("%d burials committed, answered %v: it must be committed first and not settled", len(st.Burials), s.isDone())
 		}
 		if c := w.checkpoint(); c.Floor != 0 {
 			t.Errorf("floor %d: settled before it was published", c.Floor)
 		}
 		w.log.Fail(nil)
 		time.Sleep(10 * time.Second)
-		if n := len(w.log.Letters()); n != 1 || !s.done {
-			t.Errorf("%d dead letters, answered %v", n, s.done)
+		if n := len(w.log.Letters()); n != 1 || !s.isDone() {
+			t.Errorf("%d dead letters, answered %v", n, s.isDone())
 		}
 	})
 }
@@ -369,20 +367,26 @@ func TestBurialOrder(t *testing.T) {
 // Rule 11: with durability disk nothing is offered before the commit's barrier, and a barrier that fails answers nobody.
 func TestBarrierComesBeforeTheOffer(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		var fail error
-		w.opts.Barrier = barrierFunc(func(context.Context) error { w.order.add("barrier"); return fail })
+		var broken atomic.Bool
+		w.opts.Barrier = barrierFunc(func(context.Context) error {
+			w.order.add("barrier")
+			if broken.Load() {
+				return errors.New("disk")
+			}
+			return nil
+		})
 		w.start()
 		w.deliver(w.message("u1", "1", "a"))
 		if got := w.order.take(); !slices.Equal(got, []string{"commit", "barrier", "offer"}) {
 			t.Errorf("order %q", got)
 		}
-		fail = errors.New("disk")
+		broken.Store(true)
 		s := w.deliver(w.message("u1", "2", "b"))
 		time.Sleep(time.Second)
-		if s.done {
+		if s.isDone() {
 			t.Error("answered although the commit may not be on the disk")
 		}
-		fail = nil
+		broken.Store(false)
 		time.Sleep(20 * time.Second)
 		if s.text() != "re: b" {
 			t.Errorf("after the disk recovered: %q", s.text())
@@ -402,16 +406,16 @@ func TestPassivation(t *testing.T) {
 		w.start()
 		w.deliver(w.message("u1", "1", "a"))
 		time.Sleep(2 * time.Minute)
-		loads := 0
-		w.fault = func(c memory.Call) memory.Fault {
+		var loads atomic.Int32
+		w.breakStore(func(c memory.Call) memory.Fault {
 			if c.Op == memory.Load {
-				loads++
+				loads.Add(1)
 			}
 			return memory.None
-		}
+		})
 		w.deliver(w.message("u1", "2", "b"))
-		if loads != 1 {
-			t.Errorf("%d reads for a user who came back, want 1", loads)
+		if n := loads.Load(); n != 1 {
+			t.Errorf("%d reads for a user who came back, want 1", n)
 		}
 		w.wantSaid("u1", "a", "b")
 		synctest.Wait()

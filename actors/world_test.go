@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,7 @@ type world struct {
 	t      *testing.T
 	log    *memlog.Log
 	store  *memory.Store
-	fault  func(memory.Call) memory.Fault // of the store
+	fault  atomic.Pointer[func(memory.Call) memory.Fault] // of the store
 	door   *door
 	bot    *scriptedBot
 	system *actor.ActorSystem
@@ -56,10 +57,10 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 			if c.Op == memory.Commit && !c.Key.IsCheckpoint() {
 				w.order.add("commit")
 			}
-			if w.fault == nil {
-				return memory.None
+			if f := w.fault.Load(); f != nil {
+				return (*f)(c)
 			}
-			return w.fault(c)
+			return memory.None
 		}})
 		w.door = &door{order: w.order, slots: make(map[uint64]*slot), now: time.Now}
 		w.bot = &scriptedBot{}
@@ -104,14 +105,18 @@ func (w *world) start() {
 // kill ends the partition as a crash would: nothing is written any more.
 func (w *world) kill() {
 	w.t.Helper()
-	fault := w.fault
-	w.fault = func(memory.Call) memory.Fault { return memory.Unreached }
+	fault := w.fault.Load()
+	w.breakStore(func(memory.Call) memory.Fault { return memory.Unreached })
 	w.system.Root.Stop(w.pid)
 	<-w.gone
 	w.system.Shutdown()
 	synctest.Wait()
-	w.pid, w.fault = nil, fault
+	w.pid = nil
+	w.fault.Store(fault)
 }
+
+// breakStore makes f decide what goes wrong with the store's calls. It is called by many goroutines.
+func (w *world) breakStore(f func(memory.Call) memory.Fault) { w.fault.Store(&f) }
 
 // stop releases the partition in order.
 func (w *world) stop() {
@@ -208,6 +213,7 @@ type door struct {
 }
 
 type slot struct {
+	door   *door
 	id     uint64
 	key    messages.Key
 	closed bool // WeChat hung up
@@ -216,20 +222,41 @@ type slot struct {
 	at     time.Time
 }
 
-func (s *slot) text() string {
-	if !s.done || s.answer == nil {
-		return ""
-	}
-	return s.answer.GetText().GetContent()
+// text is the answer as written, empty before that and for success.
+func (s *slot) text() string { return s.got().GetText().GetContent() }
+
+func (s *slot) got() *messages.Answer {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return s.answer
+}
+
+func (s *slot) isDone() bool {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return s.done
+}
+
+func (s *slot) when() time.Time {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return s.at
 }
 
 func (d *door) open(in *messages.Inbound) *slot {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.next++
-	s := &slot{id: d.next, key: messages.KeyOf(in)}
+	s := &slot{door: d, id: d.next, key: messages.KeyOf(in)}
 	d.slots[s.id] = s
 	return s
+}
+
+// behave sets how the ingresses are from now on.
+func (d *door) behave(f func(d *door)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d)
 }
 
 func (d *door) close(s *slot) {
