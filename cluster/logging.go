@@ -10,7 +10,8 @@ import (
 )
 
 // libraryLogger is what proto.actor logs through. It drops everything below Info, and of what the library attaches it keeps
-// only what cannot hold a user: messages and panics become their type, actors their partition.
+// only what cannot hold a user: messages and panics become their type, actors their partition. The library's Info, a dozen
+// lines at every start, is Debug here.
 func libraryLogger(l *slog.Logger) *slog.Logger {
 	return slog.New(discreet{l.Handler()}).With("part", "proto.actor")
 }
@@ -18,11 +19,18 @@ func libraryLogger(l *slog.Logger) *slog.Logger {
 type discreet struct{ slog.Handler }
 
 func (d discreet) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo && d.Handler.Enabled(ctx, level)
+	return level >= slog.LevelInfo && d.Handler.Enabled(ctx, demoted(level))
+}
+
+func demoted(level slog.Level) slog.Level {
+	if level < slog.LevelWarn {
+		return slog.LevelDebug
+	}
+	return level
 }
 
 func (d discreet) Handle(ctx context.Context, r slog.Record) error {
-	clean := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	clean := slog.NewRecord(r.Time, demoted(r.Level), r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		clean.AddAttrs(discreetAttr(a))
 		return true
@@ -41,8 +49,7 @@ func (d discreet) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (d discreet) WithGroup(name string) slog.Handler { return discreet{d.Handler.WithGroup(name)} }
 
 func discreetAttr(a slog.Attr) slog.Attr {
-	switch a.Key {
-	case "identity":
+	if a.Key == "identity" {
 		return slog.String(a.Key, "hidden")
 	}
 	if a.Value.Kind() != slog.KindAny {

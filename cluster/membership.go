@@ -349,6 +349,15 @@ func (m *membership) judgePeer(p *peer, now time.Time) {
 		m.forget(id)
 		return
 	}
+	if fresh := p.note(now); fresh && p.known() {
+		m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
+			"noResponders", p.signs&signNoResponders != 0)
+	}
+	m.ping(id)
+}
+
+// note collects the signs that speak for the peer being gone, and tells whether these are the first.
+func (p *peer) note(now time.Time) bool {
 	before := p.signs
 	if now.Sub(p.heard) > silenceAfter {
 		p.signs |= signSilent
@@ -356,14 +365,11 @@ func (m *membership) judgePeer(p *peer, now time.Time) {
 	if p.misses >= missesNeeded {
 		p.signs |= signNoResponders
 	}
-	if before == 0 && p.signs != 0 {
+	fresh := before == 0 && p.signs != 0
+	if fresh {
 		p.goneAt = now
-		if p.known() {
-			m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
-				"noResponders", p.signs&signNoResponders != 0)
-		}
 	}
-	m.ping(id)
+	return fresh
 }
 
 func (m *membership) forget(id string) {
