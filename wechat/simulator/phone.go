@@ -212,18 +212,17 @@ func (ph *phone) open(account, openID string, m Message, at time.Time) (*exchang
 	if m.MsgID != "" {
 		ph.byMsgID[exchangeName{user, m.MsgID}] = x
 	}
-	if len(u.exchanges) > maxExchanges {
-		ph.forget(u)
+	for len(u.exchanges) > maxExchanges && ph.forget(u) {
 	}
 	ph.hub.send("exchange", x)
 	return x, nil
 }
 
-// forget drops the user's oldest exchange that is done.
-func (ph *phone) forget(u *phoneUser) {
+// forget drops the user's oldest exchange that is done, if there is one.
+func (ph *phone) forget(u *phoneUser) bool {
 	i := slices.IndexFunc(u.exchanges, func(x *exchange) bool { return x.Done })
 	if i < 0 {
-		return
+		return false
 	}
 	x := u.exchanges[i]
 	u.exchanges = slices.Delete(u.exchanges, i, i+1)
@@ -234,6 +233,7 @@ func (ph *phone) forget(u *phoneUser) {
 	if ph.byMsgID[name] == x {
 		delete(ph.byMsgID, name)
 	}
+	return true
 }
 
 // change applies edit under the phone's lock and tells the pages.

@@ -129,7 +129,7 @@ func TestPhoneSendsEverything(t *testing.T) {
 		tile(label)
 		p.run(chromedp.WaitVisible(chromedp.CSS("#dialog")), chromedp.Click(chromedp.CSS("#dialog-form .primary")), chromedp.WaitNotVisible(chromedp.CSS("#dialog")))
 	}
-	p.until("all seven answered", `document.querySelectorAll('.trail .good').length === 7`)
+	p.until("all seven answered", `document.querySelectorAll('.trail summary > .good').length === 7`)
 	p.until("the picture is shown", `document.querySelector('.picture')?.naturalWidth === 480`)
 	p.run(chromedp.Click(chromedp.CSS("#follow")))
 	p.shows("You unfollowed the account")
@@ -186,7 +186,7 @@ func TestPhoneScreenshots(t *testing.T) {
 		p.run(chromedp.Click(chromedp.CSS("#more")),
 			chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`[...document.querySelectorAll('#panel button')].find(b => b.innerText.trim() === %q).click()`, label)))
 	}
-	p.until("five good ends", `document.querySelectorAll('.trail .good').length === 5`)
+	p.until("five good ends", `document.querySelectorAll('.trail summary > .good').length === 5`)
 	p.run(chromedp.Click(chromedp.CSS("#more")))
 	both("panel")
 	p.run(chromedp.Click(chromedp.CSS("#more")), chromedp.Click(chromedp.CSS("#to-menu")),

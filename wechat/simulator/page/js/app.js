@@ -52,6 +52,7 @@ async function loadAll() {
   }
   renderAccounts();
   renderUsers(choose);
+  renderHead();
   await loadChat();
 }
 

@@ -36,6 +36,12 @@ export function showExchange(x) {
 
 export const scrollToEnd = () => { timeline.scrollTop = timeline.scrollHeight; };
 
+// A picture that has loaded is taller than its place was: the end stays in view.
+timeline.addEventListener('load', (e) => {
+  const distance = timeline.scrollHeight - timeline.scrollTop - timeline.clientHeight;
+  if (distance < e.target.clientHeight + 120) scrollToEnd();
+}, true);
+
 /** Items stand by time, then by order of exchanges. */
 function place(id, at, rank, node) {
   node.dataset.at = at;
@@ -67,7 +73,7 @@ function placeClocks() {
 }
 
 function trailOf(x) {
-  const node = el('details', { class: 'trail' });
+  const node = el('details', { class: 'trail', 'aria-live': 'off' });
   node.open = open.has(`${userKey(x)}/${x.id}`);
   node.addEventListener('toggle', () => {
     if (node.open) open.add(`${userKey(x)}/${x.id}`);

@@ -62,18 +62,32 @@ function stageSteps(x) {
   const heading = el('h4', {}, t('trail.stages'));
   if (x.trace.length === 0) return x.done ? [heading, step('open', t('trail.noStages'))] : [];
   const start = precise(x.deliveries[0]?.at || x.at);
-  const stations = [...x.trace].sort((a, b) => precise(a.at) - precise(b.at));
+  const stations = merged([...x.trace].sort((a, b) => precise(a.at) - precise(b.at)));
+  let told = []; // a fact is told where it first stands, and again when it changes
   return [heading, ...stations.map((e) => {
-    const facts = [
+    const known = [
       e.sequence ? t('fact.sequence', e.sequence) : '',
       e.partition >= 0 ? t('fact.partition', e.partition) : '',
       e.version ? t('fact.version', e.version) : '',
-      e.delivery ? t('fact.delivery', e.delivery) : '',
-    ].filter(Boolean).join(' · ');
+      e.delivery > 1 ? t('fact.delivery', e.delivery) : '',
+    ];
+    const facts = known.filter((fact, i) => fact && fact !== told[i]).join(' · ');
+    told = known.map((fact, i) => fact || told[i]);
     const name = has(`stage.${e.stage}`) ? t(`stage.${e.stage}`) : e.stage;
     const state = e.stage === 'refused' || e.stage === 'dead' ? 'bad' : '';
-    return step(state, name, Math.max(0, precise(e.at) - start), facts, e.detail);
+    return step(state, name, Math.max(0, precise(e.at) - start), facts, has(`detail.${e.detail}`) ? t(`detail.${e.detail}`) : e.detail);
   })];
+}
+
+/** Both sides of one step tell the same station: it is shown once, with what either knows. */
+function merged(stations) {
+  const shown = [];
+  for (const e of stations) {
+    const last = shown.at(-1);
+    if (last && last.stage === e.stage && last.detail === e.detail) shown[shown.length - 1] = { ...last, ...e, at: last.at };
+    else shown.push(e);
+  }
+  return shown;
 }
 
 /** Milliseconds with their fraction; Date.parse drops what comes after the third digit. */
