@@ -43,6 +43,8 @@ type exchange struct {
 	last    bool // WeChat delivers this message no more
 	slot    *slot
 	writing bool // bytes of the response may have gone out
+
+	traced time.Time // when the last trace event was made; only kept while somebody watches
 }
 
 // serveGenuine hands the push to the log, and answers it.
@@ -257,10 +259,14 @@ func (x *exchange) traceStage(stage messages.Stage, more func(*messages.TraceEve
 	if x.g.trace == nil {
 		return
 	}
-	in := x.push.in
+	in, now, before := x.push.in, time.Now(), x.start
+	if !x.traced.IsZero() {
+		before = x.traced
+	}
+	x.traced = now
 	e := messages.TraceEvent{
 		At: x.g.now(), Stage: stage, Account: in.GetAccount(), OpenID: in.GetOpenId(), MsgID: in.GetMsgId(),
-		Key: messages.KeyOf(in).String(), Partition: -1, Elapsed: time.Since(x.start),
+		Key: messages.KeyOf(in).String(), Partition: -1, Elapsed: now.Sub(before),
 	}
 	if x.g.partitions > 0 && in.GetOpenId() != "" {
 		e.Partition = x.user().Partition(x.g.partitions)

@@ -510,7 +510,12 @@ func TestTrace(t *testing.T) {
 	t.Parallel()
 	var events []messages.TraceEvent
 	inBubble(t, func(o *Options) { o.Trace = func(e messages.TraceEvent) { events = append(events, e) } }, func(s *stage) {
+		s.log.hook = func(context.Context, *messages.Entry) error {
+			time.Sleep(100 * time.Millisecond)
+			return nil
+		}
 		got := s.deliver("1", time.Now())
+		time.Sleep(100 * time.Millisecond)
 		e := s.entry(1)
 		time.Sleep(time.Second)
 		s.offer(e, "hello")
@@ -523,7 +528,7 @@ func TestTrace(t *testing.T) {
 				t.Errorf("%+v", e)
 			}
 		}
-		want := "verified 0 0  0s; accepted 1 1  0s; offered 1 0 written 1s"
+		want := "verified 0 0  0s; accepted 1 1  100ms; offered 1 0 written 1s"
 		if got := strings.Join(line, "; "); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
