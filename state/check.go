@@ -75,6 +75,12 @@ func Next(base Record, w Write) Version {
 	return v
 }
 
+// SameWrite tells whether a and b name the same write of a record. The epoch is left out: a deleted record's mark keeps the
+// version of its last write under the epoch of who deleted it.
+func SameWrite(a, b Version) bool {
+	return a.Incarnation == b.Incarnation && a.Number == b.Number && a.WriteID == b.WriteID
+}
+
 // Refuse says, once a comparison failed, why: current is what the store has instead of base. ErrStaleEpoch or ErrConflict.
 func Refuse(key Key, current Version, epoch uint64) error {
 	if current.Epoch > epoch {

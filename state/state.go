@@ -76,7 +76,8 @@ type Store interface {
 	Load(ctx context.Context, key Key) (Record, error)
 
 	// Commit replaces base by w, and returns the new record (its Value is w.Value). The zero base creates the record and
-	// conflicts with an existing one. The comparison covers the incarnation, the version number and the revision of base.
+	// conflicts with an existing one. The comparison covers the incarnation, the version number, the write id and the revision
+	// of base (not its Value).
 	// A record whose epoch is higher than w.Epoch is never replaced, whatever base says.
 	//
 	// Errors: ErrConflict, ErrStaleEpoch and ErrFull say that w is not in the store and will not be; ErrUnavailable says that

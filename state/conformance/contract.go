@@ -106,6 +106,9 @@ func rightRevisionWrongVersion(b *bench) {
 	base = first
 	base.Version.Number++
 	b.refused(base, write(1, "other number"), state.ErrConflict)
+	base = first
+	base.Version.WriteID = write(1, "").WriteID
+	b.refused(base, write(1, "other write of this number"), state.ErrConflict)
 	base = b.load()
 	base.Version.Incarnation++
 	b.refused(base, write(1, "other incarnation, loaded"), state.ErrConflict)

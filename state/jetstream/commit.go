@@ -28,7 +28,7 @@ func (c change) creates() bool { return c.base.Version == state.Version{} }
 // done recognises the change in what the store has: the write by its id, the deletion by the record that is gone.
 func (c change) done(f found) bool {
 	if c.deleted {
-		return f.deleted && sameLife(f.record.Version, c.base.Version)
+		return f.deleted && state.SameWrite(f.record.Version, c.base.Version)
 	}
 	return f.alive() && f.record.Version.WriteID == c.version.WriteID
 }
@@ -83,13 +83,11 @@ func (s *Store) compare(ctx context.Context, subject string, c change) (f found,
 	case have.Epoch > c.epoch:
 	case c.creates() && !f.alive():
 		return f, false, nil // over nothing, or over what a deleted record left behind
-	case !c.creates() && f.alive() && sameLife(have, c.base.Version) && f.sequence == c.base.Revision&maxSequence:
+	case !c.creates() && f.alive() && state.SameWrite(have, c.base.Version) && f.sequence == c.base.Revision&maxSequence:
 		return f, false, nil
 	}
 	return found{}, false, state.Refuse(c.key, have, c.epoch)
 }
-
-func sameLife(a, b state.Version) bool { return a.Incarnation == b.Incarnation && a.Number == b.Number }
 
 func (c change) flags() byte {
 	if c.deleted {

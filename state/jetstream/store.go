@@ -38,20 +38,20 @@ type Options struct {
 	TombstoneTTL time.Duration
 }
 
-// Store is a bucket. It uses the connection that it was opened on and does not close it.
+// Store is a bucket. It lives on the connection that it was opened on: it has nothing to close, and ends with it.
 type Store struct {
-	conn      *nats.Conn
-	stream    natsjs.Stream
-	publisher natsjs.JetStream                             // our own, for its pending writes and their time-out
-	send      func(*nats.Msg) (natsjs.PubAckFuture, error) // the publisher's; a test breaks the way here
-	prefix    string                                       // of every subject: "$KV.<bucket>."
-	probe     string
-	opts      Options
+	conn   *nats.Conn
+	stream natsjs.Stream
+	send   func(*nats.Msg) (natsjs.PubAckFuture, error) // the publisher's; a test breaks the way here
+	prefix string                                       // of every subject: "$KV.<bucket>."
+	probe  string
+	opts   Options
 }
 
 var _ state.Store = (*Store)(nil)
 
-// Open makes the bucket, or opens it and sets its cap and replicas anew. Close the store before the connection.
+// Open makes the bucket, or opens it and sets its cap and replicas anew. Writes have a publisher of their own on js's
+// connection, with its own limit and time-out.
 func Open(ctx context.Context, js natsjs.JetStream, opts Options) (*Store, error) {
 	if opts.Bucket == "" {
 		opts.Bucket = DefaultBucket
@@ -75,7 +75,7 @@ func Open(ctx context.Context, js natsjs.JetStream, opts Options) (*Store, error
 	}
 	prefix := "$KV." + opts.Bucket + "."
 	return &Store{
-		conn: js.Conn(), stream: stream, opts: opts, prefix: prefix, probe: probeSubject(prefix, opts.Node), publisher: publisher,
+		conn: js.Conn(), stream: stream, opts: opts, prefix: prefix, probe: probeSubject(prefix, opts.Node),
 		send: func(m *nats.Msg) (natsjs.PubAckFuture, error) { return publisher.PublishMsgAsync(m) },
 	}, nil
 }
@@ -104,9 +104,6 @@ func streamConfig(opts Options) natsjs.StreamConfig {
 	}
 	return config
 }
-
-// Close ends the store's subscription. Calls under way end as unknown.
-func (s *Store) Close() { s.publisher.CleanupPublisher() }
 
 // Load implements state.Store.
 func (s *Store) Load(ctx context.Context, key state.Key) (state.Record, error) {

@@ -1,9 +1,10 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 
 	"hongyan/messages"
 	"hongyan/state"
@@ -42,7 +44,7 @@ func stopServer(ns *server.Server) {
 func connect(tb testing.TB, ns nats.InProcessConnProvider) natsjs.JetStream {
 	tb.Helper()
 	conn, err := nats.Connect("", nats.InProcessServer(ns), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
-		nats.ReconnectWait(time.Millisecond))
+		nats.ReconnectWait(time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -56,18 +58,20 @@ func connect(tb testing.TB, ns nats.InProcessConnProvider) natsjs.JetStream {
 
 func openStore(tb testing.TB, js natsjs.JetStream, opts Options) *Store {
 	tb.Helper()
+	if opts.OpTimeout == 0 {
+		opts.OpTimeout = 20 * time.Second // a test machine may be very busy
+	}
 	store, err := Open(context.Background(), js, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(store.Close)
 	return store
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, func(t *testing.T) state.Store {
-		return openStore(t, connect(t, startServer(t, t.TempDir())), Options{OpTimeout: 10 * time.Second})
+		return openStore(t, connect(t, startServer(t, t.TempDir())), Options{})
 	})
 }
 
@@ -76,9 +80,13 @@ func TestConformance(t *testing.T) {
 func TestConformanceFaults(t *testing.T) {
 	t.Parallel()
 	conformance.RunFaults(t, func(t *testing.T) (state.Store, func(conformance.Fault)) {
-		store := openStore(t, connect(t, startServer(t, t.TempDir())), Options{OpTimeout: 300 * time.Millisecond})
+		store := openStore(t, connect(t, startServer(t, t.TempDir())), Options{})
 		const silent = "nobody.answers.here"
 		if _, err := store.conn.SubscribeSync(silent); err != nil {
+			t.Fatal(err)
+		}
+		impatient, err := natsjs.New(store.conn, natsjs.WithPublishAsyncTimeout(20*time.Millisecond))
+		if err != nil {
 			t.Fatal(err)
 		}
 		var next atomic.Uint32
@@ -88,18 +96,23 @@ func TestConformanceFaults(t *testing.T) {
 			case conformance.Unreached:
 				return nil, nats.ErrReconnectBufExceeded
 			case conformance.LostRequest:
-				return send(&nats.Msg{Subject: silent})
+				return impatient.PublishMsgAsync(&nats.Msg{Subject: silent})
 			case conformance.LostAnswer:
 				if err := store.conn.PublishMsg(m); err != nil {
 					return nil, err
 				}
-				return send(&nats.Msg{Subject: silent})
+				if err := store.conn.Flush(); err != nil { // so that the server has it by then
+					return nil, err
+				}
+				return impatient.PublishMsgAsync(&nats.Msg{Subject: silent})
 			}
 			return send(m)
 		}
 		return store, func(f conformance.Fault) { next.Store(uint32(f)) }
 	})
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var testKey = state.Key{Partition: 3, User: messages.User{Account: "demo", OpenID: "u1"}}
 
@@ -119,4 +132,100 @@ func wantErr(tb testing.TB, got, want error) {
 	}
 }
 
-var _ = filepath.Join
+// A deleted record still refuses who owned it before the one that deleted it.
+func TestDeletedRecordRefusesOlderOwners(t *testing.T) {
+	t.Parallel()
+	store := openStore(t, connect(t, startServer(t, t.TempDir())), Options{})
+	rec := mustCommit(t, store, testKey, state.Record{}, 4, 1, "by epoch 4")
+	if err := store.Delete(t.Context(), testKey, rec, 5); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.Commit(t.Context(), testKey, state.Record{}, state.Write{Epoch: 4, WriteID: 2, Incarnation: 2})
+	wantErr(t, err, state.ErrStaleEpoch)
+	mustCommit(t, store, testKey, state.Record{}, 5, 3, "by epoch 5")
+}
+
+// The mark of a deleted record goes by itself, and the next life starts over nothing.
+func TestTombstonesExpire(t *testing.T) {
+	t.Parallel()
+	store := openStore(t, connect(t, startServer(t, t.TempDir())), Options{TombstoneTTL: time.Second})
+	rec := mustCommit(t, store, testKey, state.Record{}, 1, 1, "first")
+	if err := store.Delete(t.Context(), testKey, rec, 1); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := store.find(t.Context(), store.subjectOf(testKey)); err != nil || !f.deleted {
+		t.Fatalf("after the delete: %+v, %v", f, err)
+	}
+	until(t, "the tombstone's end", func() bool {
+		f, err := store.find(t.Context(), store.subjectOf(testKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.sequence == 0
+	})
+	mustCommit(t, store, testKey, state.Record{}, 1, 2, "second life")
+}
+
+// NATS's own key-value tools see the records, and what they delete is gone for us.
+func TestNatsTools(t *testing.T) {
+	t.Parallel()
+	js := connect(t, startServer(t, t.TempDir()))
+	store := openStore(t, js, Options{})
+	kv, err := js.KeyValue(t.Context(), DefaultBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "p03.u.demo.dTE"
+	for id, remove := range []func(context.Context, string, ...natsjs.KVDeleteOpt) error{kv.Delete, kv.Purge} {
+		rec := mustCommit(t, store, testKey, state.Record{}, 1, uint64(id+1), "seen")
+		if entry, err := kv.Get(t.Context(), key); err != nil || !bytes.HasSuffix(entry.Value(), []byte("seen")) {
+			t.Fatalf("kv get: %v", err)
+		}
+		if err := remove(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		_, err := store.Load(t.Context(), testKey)
+		wantErr(t, err, state.ErrNotFound)
+		_, err = store.Commit(t.Context(), testKey, rec, state.Write{Epoch: 1, WriteID: 9})
+		wantErr(t, err, state.ErrConflict)
+	}
+	rec := mustCommit(t, store, testKey, state.Record{}, 1, 5, "again")
+	if err := store.Delete(t.Context(), testKey, rec, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Get(t.Context(), key); !errors.Is(err, natsjs.ErrKeyNotFound) {
+		t.Fatalf("kv get of a deleted record: %v", err)
+	}
+	if _, err := kv.Put(t.Context(), key, []byte("not ours")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.Load(t.Context(), testKey)
+	wantErr(t, err, state.ErrCorrupt)
+	_, err = store.Commit(t.Context(), testKey, rec, state.Write{Epoch: 1, WriteID: 10})
+	wantErr(t, err, state.ErrCorrupt)
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	js := connect(t, startServer(t, t.TempDir()))
+	store := openStore(t, js, Options{})
+	rec := mustCommit(t, store, testKey, state.Record{}, 1, 1, "first")
+	again := openStore(t, js, Options{MaxBytes: 1 << 20})
+	got, err := again.Load(t.Context(), testKey)
+	if err != nil || got.Version != rec.Version {
+		t.Fatalf("got %+v, %v", got.Version, err)
+	}
+	mustCommit(t, again, testKey, got, 1, 2, "second")
+	info, err := again.stream.Info(t.Context())
+	if err != nil || info.Config.MaxBytes != 1<<20 {
+		t.Fatalf("the cap is %d, %v", info.Config.MaxBytes, err)
+	}
+}
+
+func TestOpenErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	_, err := Open(t.Context(), connect(t, startServer(t, t.TempDir())), Options{Replicas: 3})
+	if err == nil || !strings.Contains(err.Error(), "at least 3 server(s)") {
+		t.Fatalf("three replicas on one server: %v", err)
+	}
+}

@@ -191,7 +191,7 @@ func (s *Store) commit(key state.Key, base state.Record, w state.Write) (state.R
 // delete compares and leaves a mark with the epoch. The lock must be held.
 func (s *Store) delete(key state.Key, base state.Record, epoch uint64) error {
 	current, exists := s.records[key]
-	if gone := current.record.Version; current.deleted && gone.Incarnation == base.Version.Incarnation && gone.Number == base.Version.Number {
+	if current.deleted && state.SameWrite(current.record.Version, base.Version) {
 		return nil // this very record was deleted already, by a call whose answer got lost
 	}
 	if err := compare(key, current, exists, base, epoch); err != nil {
@@ -207,16 +207,14 @@ func (s *Store) delete(key state.Key, base state.Record, epoch uint64) error {
 
 // compare says whether base is what the store has, and if not why.
 func compare(key state.Key, current entry, exists bool, base state.Record, epoch uint64) error {
-	have, want := current.record, base
+	have := current.record
 	if exists && have.Version.Epoch > epoch {
 		return state.Refuse(key, have.Version, epoch)
 	}
 	if current.deleted {
 		have = state.Record{}
 	}
-	same := have.Version.Incarnation == want.Version.Incarnation && have.Version.Number == want.Version.Number &&
-		have.Revision == want.Revision
-	if !same {
+	if !state.SameWrite(have.Version, base.Version) || have.Revision != base.Revision {
 		return state.Refuse(key, have.Version, epoch)
 	}
 	return nil
