@@ -99,7 +99,7 @@ func (m Message) check() error {
 		}
 	case "image", "voice", "video", "shortvideo":
 	case "location":
-		if m.Latitude < -90 || m.Latitude > 90 || m.Longitude < -180 || m.Longitude > 180 {
+		if !(m.Latitude >= -90 && m.Latitude <= 90 && m.Longitude >= -180 && m.Longitude <= 180) { // so that NaN fails, too
 			return fail("latitude %v, longitude %v is no place on earth", m.Latitude, m.Longitude)
 		}
 	case "link":
