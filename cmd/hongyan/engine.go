@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -43,7 +41,6 @@ type engine struct {
 	slots   string // id of this process's ingress
 	server  *embedded.Server
 	barrier *groupsync.Barrier
-	conns   []*nats.Conn
 	journal *stream.Log
 	store   *jetstream.Store
 	offers  *stream.Offers
@@ -112,7 +109,7 @@ func (e *engine) openStorage(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	logConn, err := e.connect("log")
+	logConn, err := e.server.Connect("hongyan log")
 	if err != nil {
 		return err
 	}
@@ -123,15 +120,11 @@ func (e *engine) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	stateConn, err := e.connect("state")
+	stateConn, err := e.server.Connect("hongyan state")
 	if err != nil {
 		return err
 	}
-	js, err := natsjs.New(stateConn)
-	if err != nil {
-		return fmt.Errorf("open the state store: %w", err)
-	}
-	e.store, err = jetstream.Open(ctx, js, jetstream.Options{MaxBytes: storeCap, Replicas: e.cfg.NATS.Replicas, Node: e.node})
+	e.store, err = jetstream.Open(ctx, stateConn, jetstream.Options{MaxBytes: storeCap, Replicas: e.cfg.NATS.Replicas, Node: e.node})
 	if err != nil {
 		return err
 	}
@@ -147,28 +140,15 @@ func (e *engine) fsync() stream.Barrier {
 	return e.barrier
 }
 
-func (e *engine) connect(part string) (*nats.Conn, error) {
-	conn, err := e.server.Connect("hongyan " + part)
-	if err != nil {
-		return nil, fmt.Errorf("connect the %s to the embedded server: %w", part, err)
-	}
-	e.conns = append(e.conns, conn)
-	return conn, nil
-}
-
 // joinCluster makes this process's membership. It joins in run.
 func (e *engine) joinCluster(workers *actors.Engine) error {
-	conn, err := e.connect("cluster")
+	conn, err := e.server.Connect("hongyan cluster")
 	if err != nil {
 		return err
 	}
-	js, err := natsjs.New(conn)
-	if err != nil {
-		return fmt.Errorf("open the leases: %w", err)
-	}
 	e.cluster, err = cluster.New(cluster.Options{
 		Name: e.cfg.Cluster.Name, NodeID: e.node, Listen: e.cfg.Listen.Cluster, Partitions: e.cfg.Cluster.Partitions,
-		Conn: conn, JetStream: js, Replicas: e.cfg.NATS.Replicas, Owner: owner{engine: workers, store: e.store},
+		Conn: conn, Replicas: e.cfg.NATS.Replicas, Owner: cluster.OwnerOf(workers, e.store),
 		ReleaseMessage: func() any { return &actors.Release{} }, Logger: e.log, Registerer: e.reg, Random: randomUint64,
 	})
 	return err
@@ -254,12 +234,6 @@ const drainWithin = 6 * time.Second
 // close ends the storage, after everything that uses it.
 func (e *engine) close() error {
 	var errs []error
-	if e.store != nil {
-		e.store.Close()
-	}
-	for _, conn := range e.conns {
-		conn.Close()
-	}
 	if e.barrier != nil {
 		errs = append(errs, e.barrier.Close())
 	}
