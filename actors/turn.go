@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -60,10 +59,9 @@ func (u *user) ask(ctx actor.Context, it *item, hurry bool) {
 	u.trace(messages.StageTurn, it, it.deliveries[0], "")
 	self, root := u.pid, u.root
 	go func() { // ended by the bot, which must return soon after u.cancel
-		began := time.Now()
 		resp, err := safely(asking, u.account.Bot, req)
 		cancel(nil)
-		u.metrics.bot.Observe(time.Since(began).Seconds())
+		u.metrics.bot.Observe(u.Now().Sub(now).Seconds())
 		root.Send(self, &answered{turn: turn, said: saidOrError{
 			said: conversation.Said{Answer: resp.Answer, Session: resp.Session}, link: resp.Link, err: err,
 		}})

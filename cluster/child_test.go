@@ -134,7 +134,7 @@ func runChild(ctx context.Context, spec childSpec) error {
 	}
 	d := &durableCheckpoints{bucket: bucket, out: json.NewEncoder(os.Stdout)}
 	n, err := New(Options{
-		Name: "test", NodeID: spec.Node, Listen: "127.0.0.1:0", Partitions: spec.Partitions, Conn: conn, JetStream: js, Owner: d,
+		Name: "test", NodeID: spec.Node, Listen: "127.0.0.1:0", Partitions: spec.Partitions, Conn: conn, Owner: d,
 		ReleaseMessage: func() any { return releaseMessage{} }, HandOver: 3 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Registerer: prometheus.NewRegistry(),
 	})

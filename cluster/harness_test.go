@@ -14,7 +14,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -95,15 +94,6 @@ func connect(t *testing.T, s *server.Server) *nats.Conn {
 	}
 	t.Cleanup(conn.Close)
 	return conn
-}
-
-func stream(t *testing.T, conn *nats.Conn) jetstream.JetStream {
-	t.Helper()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
 }
 
 type releaseMessage struct{}
@@ -241,7 +231,7 @@ type nodeOption func(*Options)
 func testOptions(t *testing.T, conn *nats.Conn, owner Partitions, opts ...nodeOption) Options {
 	t.Helper()
 	o := Options{
-		Name: "test", NodeID: "node", Listen: "127.0.0.1:0", Partitions: 8, Conn: conn, JetStream: stream(t, conn), Owner: owner,
+		Name: "test", NodeID: "node", Listen: "127.0.0.1:0", Partitions: 8, Conn: conn, Owner: owner,
 		ReleaseMessage: func() any { return releaseMessage{} }, HandOver: 3 * time.Second,
 		Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

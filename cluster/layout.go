@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -32,8 +33,8 @@ var ErrLayout = errors.New("the log's layout differs from the configuration")
 
 // CheckLayout records want if nothing is recorded yet, and compares it otherwise; only Partitions and Streams of want count.
 // It returns what is recorded. The bucket is created with that many replicas if it is missing.
-func CheckLayout(ctx context.Context, js jetstream.JetStream, want Layout, replicas int) (Layout, error) {
-	bucket, err := openBucket(ctx, js, replicas)
+func CheckLayout(ctx context.Context, conn *nats.Conn, want Layout, replicas int) (Layout, error) {
+	bucket, err := openBucket(ctx, conn, replicas)
 	if err != nil {
 		return Layout{}, err
 	}
@@ -75,7 +76,11 @@ func checkLayout(ctx context.Context, bucket jetstream.KeyValue, want Layout) (L
 	return have, nil
 }
 
-func openBucket(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
+func openBucket(ctx context.Context, conn *nats.Conn, replicas int) (jetstream.KeyValue, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", bucketName, err)
+	}
 	bucket, err := js.KeyValue(ctx, bucketName)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		bucket, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{

@@ -14,7 +14,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
@@ -44,7 +43,6 @@ type Options struct {
 	Partitions int    // fixed for the life of the log, see CheckLayout
 	Streams    int    // into how many streams the log is split; default 1
 	Conn       *nats.Conn
-	JetStream  jetstream.JetStream
 	Replicas   int        // of the bucket with the leases; default 1
 	Owner      Partitions // nil: this node owns no partitions and only asks
 
@@ -117,7 +115,7 @@ func (o *Options) complete() error {
 		return errors.New("the node has no id")
 	case o.Partitions <= 0:
 		return fmt.Errorf("%d partitions: at least one is needed", o.Partitions)
-	case o.Conn == nil || o.JetStream == nil:
+	case o.Conn == nil:
 		return errors.New("no connection to NATS was given")
 	case o.Owner != nil && o.ReleaseMessage == nil:
 		return errors.New("partitions are to be owned, but there is no release message")
@@ -155,7 +153,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.New("this cluster node ran already; make a new one")
 	}
 	defer func() { _ = n.transport.system.Root.StopFuture(n.warden).Wait() }()
-	bucket, err := openBucket(ctx, n.opts.JetStream, n.opts.Replicas)
+	bucket, err := openBucket(ctx, n.opts.Conn, n.opts.Replicas)
 	if err != nil {
 		return err
 	}

@@ -202,11 +202,11 @@ func TestLayoutMismatchIsAStartError(t *testing.T) {
 			t.Errorf("the error does not say %q: %v", number, err)
 		}
 	}
-	have, err := CheckLayout(context.Background(), stream(t, conn), Layout{Partitions: 8, Streams: 1}, 1)
+	have, err := CheckLayout(context.Background(), conn, Layout{Partitions: 8, Streams: 1}, 1)
 	if err != nil || have.Partitions != 8 || have.Streams != 1 || have.Created.IsZero() || have.Version != layoutVersion {
 		t.Errorf("layout %+v, %v", have, err)
 	}
-	if _, err := CheckLayout(context.Background(), stream(t, conn), Layout{Partitions: 8, Streams: 4}, 1); !errors.Is(err, ErrLayout) {
+	if _, err := CheckLayout(context.Background(), conn, Layout{Partitions: 8, Streams: 4}, 1); !errors.Is(err, ErrLayout) {
 		t.Errorf("4 streams over a log of one: %v", err)
 	}
 }

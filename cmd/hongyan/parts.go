@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"hongyan/actors"
 	"hongyan/bots"
 	"hongyan/bots/rules"
@@ -23,24 +21,7 @@ import (
 	"hongyan/conversation"
 	"hongyan/ingress"
 	"hongyan/messages"
-	"hongyan/state"
 )
-
-// owner joins the cluster to the partitions' actors.
-type owner struct {
-	engine *actors.Engine
-	store  state.Store
-}
-
-// CheckpointEpoch implements cluster.Partitions.
-func (o owner) CheckpointEpoch(ctx context.Context, partition int) (uint64, error) {
-	return actors.CheckpointEpoch(ctx, o.store, partition)
-}
-
-// Props implements cluster.Partitions.
-func (o owner) Props(own cluster.Ownership) *actor.Props {
-	return o.engine.Partition(actors.Tenure{Partition: own.Partition, Epoch: own.Epoch, Mark: own.Mark})
-}
 
 // ingressAccounts is the part of the configuration that the callback endpoint needs.
 func ingressAccounts(cfg *config.Config) []ingress.Account {

@@ -52,7 +52,7 @@ var _ state.Store = (*Store)(nil)
 
 // Open makes the bucket, or opens it and sets its cap and replicas anew. Writes have a publisher of their own on js's
 // connection, with its own limit and time-out.
-func Open(ctx context.Context, js natsjs.JetStream, opts Options) (*Store, error) {
+func Open(ctx context.Context, conn *nats.Conn, opts Options) (*Store, error) {
 	if opts.Bucket == "" {
 		opts.Bucket = DefaultBucket
 	}
@@ -64,18 +64,18 @@ func Open(ctx context.Context, js natsjs.JetStream, opts Options) (*Store, error
 	}
 	opts.Replicas = max(opts.Replicas, 1)
 	config := streamConfig(opts)
-	stream, err := js.CreateOrUpdateStream(ctx, config)
+	publisher, err := natsjs.New(conn, natsjs.WithPublishAsyncTimeout(opts.OpTimeout), natsjs.WithPublishAsyncMaxPending(maxPending))
+	if err != nil {
+		return nil, fmt.Errorf("open state bucket %s: %w", opts.Bucket, err)
+	}
+	stream, err := publisher.CreateOrUpdateStream(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open state bucket %s: %w; check that NATS runs with JetStream, has space left for %d bytes "+
 			"and at least %d server(s)", opts.Bucket, err, max(opts.MaxBytes, 0), opts.Replicas)
 	}
-	publisher, err := natsjs.New(js.Conn(), natsjs.WithPublishAsyncTimeout(opts.OpTimeout), natsjs.WithPublishAsyncMaxPending(maxPending))
-	if err != nil {
-		return nil, fmt.Errorf("open state bucket %s: %w", opts.Bucket, err)
-	}
 	prefix := "$KV." + opts.Bucket + "."
 	return &Store{
-		conn: js.Conn(), stream: stream, opts: opts, prefix: prefix, probe: probeSubject(prefix, opts.Node),
+		conn: conn, stream: stream, opts: opts, prefix: prefix, probe: probeSubject(prefix, opts.Node),
 		send: func(m *nats.Msg) (natsjs.PubAckFuture, error) { return publisher.PublishMsgAsync(m) },
 	}, nil
 }

@@ -61,7 +61,7 @@ func openStore(tb testing.TB, js natsjs.JetStream, opts Options) *Store {
 	if opts.OpTimeout == 0 {
 		opts.OpTimeout = 20 * time.Second // a test machine may be very busy
 	}
-	store, err := Open(context.Background(), js, opts)
+	store, err := Open(context.Background(), js.Conn(), opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestReopen(t *testing.T) {
 
 func TestOpenErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
-	_, err := Open(t.Context(), connect(t, startServer(t, t.TempDir())), Options{Replicas: 3})
+	_, err := Open(t.Context(), connect(t, startServer(t, t.TempDir())).Conn(), Options{Replicas: 3})
 	if err == nil || !strings.Contains(err.Error(), "at least 3 server(s)") {
 		t.Fatalf("three replicas on one server: %v", err)
 	}

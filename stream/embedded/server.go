@@ -40,6 +40,9 @@ type Server struct {
 	lock   *folderLock
 	close  sync.Once
 	closed error
+
+	mu    sync.Mutex
+	conns []*nats.Conn // all that Connect made
 }
 
 // Start opens the folder, runs the server and returns when clients can connect. The caller ends it with Close, or by Run.
@@ -157,7 +160,7 @@ func stop(ns *server.Server) {
 // Connect opens a connection inside this process, without a port. It reconnects for ever and keeps nothing while it is cut
 // off: a publish then fails at once instead of landing after its caller gave up. The connection hears its own messages,
 // since the parts of one process talk over it; pass nats.NoEcho() where that is not wanted. opts override all of this.
-// The caller closes the connection before the server.
+// Close closes the connection, if nobody did before.
 func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	logger := s.logger.With("connection", name)
 	all := append([]nats.Option{
@@ -179,6 +182,9 @@ func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect %q to the embedded NATS server: %w", name, err)
 	}
+	s.mu.Lock()
+	s.conns = append(s.conns, conn)
+	s.mu.Unlock()
 	return conn, nil
 }
 
@@ -218,6 +224,11 @@ func (s *Server) Run(ctx context.Context) error {
 // Close ends the server in order: connections, streams written out and synced, the folder's lock. It may be called again.
 func (s *Server) Close() error {
 	s.close.Do(func() {
+		s.mu.Lock()
+		for _, conn := range s.conns {
+			conn.Close()
+		}
+		s.mu.Unlock()
 		stop(s.nats)
 		s.closed = s.lock.Release()
 	})
