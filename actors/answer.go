@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -47,9 +46,7 @@ func (u *user) say(ctx actor.Context, d delivery, key messages.Key, answer *mess
 	if d.slot == nil {
 		return messages.Verdict_VERDICT_REFUSED
 	}
-	within, cancel := context.WithTimeout(u.ctx, opTimeout)
-	defer cancel()
-	reply, err := u.Offers.Offer(within, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Key: key[:], Answer: answer})
+	reply, err := u.Offers.Offer(u.ctx, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Key: key[:], Answer: answer})
 	switch {
 	case errors.Is(err, stream.ErrNoIngress):
 		return messages.Verdict_VERDICT_REFUSED
@@ -89,9 +86,7 @@ func (u *user) forgotten(d *delivery) bool {
 	if u.Now().Sub(d.logTime) > verdictKept {
 		return true
 	}
-	within, cancel := context.WithTimeout(u.ctx, opTimeout)
-	defer cancel()
-	_, err := u.Offers.Offer(within, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Ask: true})
+	_, err := u.Offers.Offer(u.ctx, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Ask: true})
 	return err != nil
 }
 

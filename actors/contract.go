@@ -28,7 +28,7 @@ type Graveyard interface {
 	Bury(ctx context.Context, partition int, account, id string, letter *messages.DeadLetter) error
 }
 
-// Offers carries an answer to the HTTP exchange that waits for it. stream.Offers implements it.
+// Offers carries an answer to the HTTP exchange that waits for it, and bounds each offer by itself. stream.Offers implements it.
 type Offers interface {
 	Offer(ctx context.Context, ingress string, o *messages.Offer) (*messages.OfferReply, error)
 }

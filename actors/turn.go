@@ -141,9 +141,7 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		u.fail(ctx, "encode the record", err)
 		return false
 	}
-	within, cancel := context.WithTimeout(u.ctx, opTimeout)
-	defer cancel()
-	rec, err := u.Store.Commit(within, u.key(), u.rec, state.Write{
+	rec, err := u.Store.Commit(u.ctx, u.key(), u.rec, state.Write{
 		Epoch: u.tenure.Epoch, WriteID: u.nonzero(), Incarnation: u.nonzero(), Value: value,
 	})
 	if err != nil {
@@ -154,7 +152,7 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 	committed := u.Now()
 	u.metrics.commit.Observe(committed.Sub(began).Seconds())
 	if u.Barrier != nil {
-		if err := u.Barrier.Sync(within); err != nil {
+		if err := u.Barrier.Sync(u.ctx); err != nil {
 			u.fail(ctx, "make the commit durable", err)
 			return false
 		}

@@ -70,7 +70,8 @@ type Write struct {
 	Value       []byte // the store keeps its own copy or is done with it on return
 }
 
-// Store keeps records. All methods may be called from any goroutine; a call's context bounds it.
+// Store keeps records. All methods may be called from any goroutine. A call's context bounds it, and so does the store itself: a
+// server that is silent makes a call fail within seconds.
 type Store interface {
 	// Load reads a record as last committed: no cache, no stale replica. ErrNotFound, ErrUnavailable.
 	Load(ctx context.Context, key Key) (Record, error)

@@ -82,14 +82,14 @@ func (o *Offers) Serve(ctx context.Context, ingress string, slots Slots) error {
 // Offer hands an offer to the ingress that holds the slot. A nil error carries that ingress's verdict. ErrNoIngress says that
 // it is gone; any other error that the offer was sent and no verdict came.
 func (o *Offers) Offer(ctx context.Context, ingress string, offer *messages.Offer) (*messages.OfferReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
-	defer cancel()
 	o.mu.RLock()
 	slots := o.local[ingress]
 	o.mu.RUnlock()
 	if slots != nil {
-		return slots.Offer(ctx, offer), nil
+		return slots.Offer(ctx, offer), nil // bounded by the ingress's own write deadline
 	}
+	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
+	defer cancel()
 	data, err := proto.Marshal(offer)
 	if err != nil {
 		return nil, fmt.Errorf("encode an offer: %w", err)
