@@ -129,7 +129,7 @@ type Account struct {
 	// MaxClockSkew is how far a callback's timestamp may lie from our clock, either way. 0 turns the check off. Default 15m.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew" env:"MAX_CLOCK_SKEW"`
 	// Bot is the chain of bots, first link first. Default: [rules] where a bot of that name is configured, else empty, which
-	// means the fallback text alone.
+	// means the fallback text alone, and without one that no message is answered.
 	Bot          []string     `yaml:"bot" env:"BOT"`
 	Reply        Reply        `yaml:"reply" envPrefix:"REPLY_"`
 	Conversation Conversation `yaml:"conversation" envPrefix:"CONVERSATION_"`
@@ -142,7 +142,7 @@ type Reply struct {
 	Deadline time.Duration `yaml:"deadline" env:"DEADLINE"`
 	// Deliveries is how often WeChat delivers one message altogether: 2 to 4. Default 3.
 	Deliveries int `yaml:"deliveries" env:"DELIVERIES"`
-	// Fallback answers a message that no bot answered. Empty: silence. Has a default.
+	// Fallback answers a message that no bot answered; events get none. Empty, the default: silence, which is WeChat's success.
 	Fallback string `yaml:"fallback" env:"FALLBACK"`
 	// Thinking ends the last delivery when the answer is not ready; the answer comes with the user's next message. Empty:
 	// silence. Has a default.

@@ -4,7 +4,6 @@ import "time"
 
 // Texts that users see, in WeChat's first language.
 const (
-	defaultFallback    = "抱歉，我还没有明白您的意思，请换一种说法再试试。"
 	defaultThinking    = "这个问题我还在想，请稍后随便回复一句，我就把答案发给您。"
 	defaultNotReceived = "抱歉，刚才的消息没有收到，请再发送一次。"
 )
@@ -34,7 +33,6 @@ func DefaultAccount() Account {
 		Reply: Reply{
 			Deadline:    4600 * time.Millisecond,
 			Deliveries:  3,
-			Fallback:    defaultFallback,
 			Thinking:    defaultThinking,
 			NotReceived: defaultNotReceived,
 			Unknown:     UnknownNever,

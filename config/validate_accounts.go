@@ -110,7 +110,11 @@ func (v *validator) aesKey(path string, key Secret, needed bool) {
 
 func (v *validator) chain(at string, a Account) {
 	if len(a.Bot) == 0 {
-		v.warn(at+".bot", "the account has no bot: every message gets the fallback text", "write bot: [rules], and rules under bots")
+		what := "no message is answered"
+		if a.Reply.Fallback != "" {
+			what = "every message gets the fallback text"
+		}
+		v.warn(at+".bot", "the account has no bot: "+what, "write bot: [rules], and rules under bots")
 	}
 	for i, name := range a.Bot {
 		path := fmt.Sprintf("%s.bot[%d]", at, i)

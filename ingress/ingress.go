@@ -17,12 +17,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"hongyan/messages"
+	"hongyan/wechat"
 	"hongyan/wechat/crypt"
 )
 
 // Defaults of what Options and Account leave out.
 const (
-	DefaultMaxBody    = 1 << 20 // bytes; WeChat's pushes have a few KB
+	DefaultMaxBody    = wechat.MaxBody // bytes; WeChat's pushes have a few KB
 	DefaultDeadline   = 4600 * time.Millisecond
 	DefaultDeliveries = 3
 )

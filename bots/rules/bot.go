@@ -67,14 +67,15 @@ func (b *Bot) Name() string { return b.name }
 // Rules are the rules in force.
 func (b *Bot) Rules() *Set { return b.rules.Load() }
 
-// Answer implements bots.Bot: the reply of the first rule that matches, after the rule's delay. Its only error is ctx's, where
-// ctx ends within the delay.
+// Answer implements bots.Bot: the reply of the first rule that matches, after the rule's delay; in a hurry at once, since the
+// reply is at hand and the partition must not wait for it (DESIGN §3 rule 6). Its only error is ctx's, where ctx ends within
+// the delay.
 func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, error) {
 	reply, ok := b.rules.Load().Match(req.Message)
 	if !ok {
 		return bots.Response{}, nil
 	}
-	if reply.Delay > 0 {
+	if reply.Delay > 0 && !req.Hurry {
 		timer := time.NewTimer(reply.Delay)
 		defer timer.Stop()
 		select {

@@ -134,6 +134,11 @@ func TestDelay(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || resp.Handled {
 			t.Errorf("got %v, %v; want the deadline", resp, err)
 		}
+		start = time.Now()
+		resp, err = b.Answer(t.Context(), &bots.Request{Message: said("你好"), Hurry: true})
+		if err != nil || resp.Answer.GetText().GetContent() != "late" || time.Since(start) != 0 {
+			t.Errorf("in a hurry: got %v, %v after %v; want it at once", resp, err, time.Since(start))
+		}
 	})
 }
 
