@@ -124,9 +124,12 @@ func partitionFilter(partition int) string { return fmt.Sprintf("%s%d.>", inPref
 // Partition is the partition of a user in this log.
 func (l *Log) Partition(u messages.User) int { return u.Partition(l.opts.Partitions) }
 
+// probe is as large as a long message, so that readiness is gone before messages are refused for want of room.
+var probe = make([]byte, 8<<10)
+
 // Ping publishes a probe, waits until it is as durable as a message, and takes it out again.
 func (l *Log) Ping(ctx context.Context) error {
-	ack, err := l.publish(ctx, &nats.Msg{Subject: inPrefix + "probe." + l.opts.Node, Data: []byte("probe")})
+	ack, err := l.publish(ctx, &nats.Msg{Subject: inPrefix + "probe." + l.opts.Node, Data: probe})
 	if err != nil {
 		return err
 	}
