@@ -47,7 +47,7 @@ command line`,
 		`durabilities of the log to measure: os, disk; "" measures the bare handler alone`)
 	flags.IntVar(&options.Users, "users", 10_000, "number of users")
 	flags.StringVar(&options.Spread, "spread", bench.UsersUniform, "how users take turns: uniform, or zipf (few write most)")
-	flags.IntVar(&options.Connections, "connections", 64, "keep-alive connections; each has users of its own and one message in flight")
+	flags.IntVar(&options.Connections, "connections", 256, "keep-alive connections; each has users of its own and one message in flight")
 	flags.IntVar(&options.Rounds, "rounds", 5, "cycles over all servers")
 	flags.DurationVar(&options.Round, "round", 5*time.Second, "length of one server's turn")
 	flags.DurationVar(&options.WarmUp, "warm-up", 3*time.Second, "unmeasured time per server; goes on until each user was there once")

@@ -52,6 +52,7 @@ type engine struct {
 // newEngine opens the folder, the log and the store, and builds all parts. Nothing is served before run. On an error, what was
 // opened is closed.
 func newEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, trace messages.TraceFunc) (_ *engine, err error) {
+	tuneMemory()
 	e := &engine{cfg: cfg, log: log, trace: trace, reg: prometheus.NewRegistry(), node: nodeName(cfg)}
 	e.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
