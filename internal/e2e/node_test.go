@@ -1,0 +1,249 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hongyan/wechat/simulator"
+)
+
+// Credentials of the tests' account. They stand in no log: TestRefusals looks for them.
+const (
+	testToken      = "e2eTokenKx81vQzR7mD"
+	testAESKey     = "e2eKeyabcdefghijklmnopqrstuvwxyz0123456789A"
+	testAppID      = "wx5f0c2a9be17d4638"
+	testOriginalID = "gh_e2e0123456789"
+	testAdminToken = "e2eAdminPq73hXw2LsV9tB"
+)
+
+// node is one engine as an operator runs it: a folder, a configuration, and `hongyan serve`, once or again and again.
+type node struct {
+	t               *testing.T
+	dir             string
+	callback, admin string
+	proc            *process
+	past            strings.Builder // what the former runs said on their standard error
+	down            []outage
+}
+
+// outage is a time in which no callback could be served.
+type outage struct{ from, to time.Time }
+
+// settings are what tests vary.
+type settings struct {
+	durability string // disk or os
+	level      string // of the log; info where empty
+	logBytes   string // nats.max_bytes; 64MiB where empty
+	rules      string // the rules file
+	account    string // more lines of the account, indented by four
+	more       string // more top-level keys
+}
+
+// newNode writes the configuration. Nothing runs yet.
+func newNode(t *testing.T, s settings) *node {
+	t.Helper()
+	n := &node{t: t, dir: t.TempDir(), callback: freeAddress(t), admin: freeAddress(t)}
+	if s.level == "" {
+		s.level = "info"
+	}
+	if s.logBytes == "" {
+		s.logBytes = "64MiB"
+	}
+	text := fmt.Sprintf(`node: {id: e2e, data_dir: data}
+listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
+admin: {token: %s}
+nats: {durability: %s, max_bytes: %s}
+state: {max_bytes: 256MiB}
+cluster: {partitions: 8}
+bots: {rules: {type: rules, file: rules.yaml}}
+log: {level: %s, format: json}
+accounts:
+  - id: demo
+    app_id: %s
+    original_id: %s
+    token: %s
+    encoding_aes_key: %s
+    bot: [rules]
+%s
+%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.level,
+		testAppID, testOriginalID, testToken, testAESKey, s.account, s.more)
+	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
+		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// platform is a simulated WeChat on which the node's account is registered. It lives as long as the test.
+func (n *node) platform() *simulator.Platform {
+	n.t.Helper()
+	p, err := simulator.New(simulator.Options{Accounts: []simulator.Account{{
+		ID: "demo", AppID: testAppID, OriginalID: testOriginalID, Token: testToken, AESKey: testAESKey, Mode: simulator.ModeSafe,
+		CallbackURL: "http://" + n.callback + "/wechat/callback/demo",
+	}}})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(p.Close)
+	return p
+}
+
+// start begins a run and does not wait for it.
+func (n *node) start() {
+	n.t.Helper()
+	if n.proc != nil {
+		n.past.WriteString(n.proc.stderr.String())
+	}
+	if len(n.down) == 0 {
+		n.down = append(n.down, outage{from: time.Now()})
+	}
+	n.proc = start(n.t, n.dir, "serve", "-c", "hongyan.yaml")
+}
+
+// startLimit is generous: machines that test have other things to do.
+const startLimit = time.Minute
+
+// awaitReady returns when the callback port is open, which it is only on a node that is ready.
+func (n *node) awaitReady() {
+	n.t.Helper()
+	ready := poll(n.t.Context(), startLimit, func() bool {
+		conn, err := net.DialTimeout("tcp", n.callback, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil || !n.proc.running()
+	})
+	if !ready || !n.proc.running() {
+		n.t.Fatalf("the node is not ready; it said:\n%s", n.proc.tail())
+	}
+	n.down[len(n.down)-1].to = time.Now()
+}
+
+func (n *node) startReady() {
+	n.t.Helper()
+	n.start()
+	n.awaitReady()
+}
+
+// kill ends the run by SIGKILL.
+func (n *node) kill() {
+	n.t.Helper()
+	if !n.proc.running() {
+		n.t.Fatalf("the node ended by itself; it said:\n%s", n.proc.tail())
+	}
+	if last := n.down[len(n.down)-1]; !last.to.IsZero() { // it was ready
+		n.down = append(n.down, outage{from: time.Now()})
+	}
+	n.proc.kill()
+}
+
+// stopLimit is what an operator's service manager waits at least (DESIGN: drain < 10 s).
+const stopLimit = 10 * time.Second
+
+// stop ends the run by SIGTERM: exit code 0, in time.
+func (n *node) stop() time.Duration {
+	n.t.Helper()
+	n.down = append(n.down, outage{from: time.Now()})
+	code, took := n.proc.signal(syscall.SIGTERM, 3*stopLimit)
+	if code != 0 {
+		n.t.Errorf("after SIGTERM the node ended with exit code %d; it said:\n%s", code, n.proc.tail())
+	}
+	if took > stopLimit {
+		n.t.Errorf("the node took %v to stop, more than %v; it said:\n%s", took, stopLimit, n.proc.tail())
+	}
+	return took
+}
+
+// said is the standard error of all runs.
+func (n *node) said() string { return n.past.String() + n.proc.stderr.String() }
+
+// get asks the admin listener. The connection is not kept.
+func (n *node) get(path string) (status int, body string, err error) {
+	return get("http://" + n.admin + path)
+}
+
+func get(address string) (status int, body string, err error) {
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(address)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// metrics reads /metrics: every series with its labels as it is written, and its value.
+func (n *node) metrics() map[string]float64 {
+	n.t.Helper()
+	status, body, err := n.get("/metrics")
+	if err != nil || status != http.StatusOK {
+		n.t.Fatalf("/metrics: status %d, %v", status, err)
+	}
+	return parseMetrics(body)
+}
+
+func parseMetrics(body string) map[string]float64 {
+	out := make(map[string]float64)
+	lines := bufio.NewScanner(strings.NewReader(body))
+	for lines.Scan() {
+		line := lines.Text()
+		i := strings.LastIndexByte(line, ' ')
+		if strings.HasPrefix(line, "#") || i < 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(line[i+1:], 64); err == nil {
+			out[line[:i]] = v
+		}
+	}
+	return out
+}
+
+// shownUser is what the tests read of `hongyan user show -o json`.
+type shownUser struct {
+	Partition int    `json:"partition"`
+	Epoch     uint64 `json:"epoch"`
+	Queued    int    `json:"queued"`
+	Counts    struct {
+		Turns, Answered, Silent, Dead, Dropped, Kept int
+	} `json:"counts"`
+	Turns []struct {
+		Role, Kind, Text string
+	} `json:"turns"`
+	Messages []struct {
+		Key, Outcome string
+	} `json:"messages"`
+	Kept []struct{ Key string } `json:"kept"`
+	Dead []struct{ Key, Reason string }
+}
+
+// show runs `hongyan user show`.
+func (n *node) show(openID string) shownUser {
+	n.t.Helper()
+	return show(n.t, n.dir, "demo/"+openID, "-c", "hongyan.yaml")
+}
+
+func show(t *testing.T, dir string, args ...string) shownUser {
+	t.Helper()
+	stdout, stderr, code := run(t, dir, append([]string{"user", "show", "-o", "json"}, args...)...)
+	if code != 0 {
+		t.Fatalf("user show %v: exit code %d: %s", args, code, stderr)
+	}
+	var u shownUser
+	if err := json.Unmarshal([]byte(stdout), &u); err != nil {
+		t.Fatalf("user show %v: %v\n%s", args, err, stdout)
+	}
+	return u
+}
