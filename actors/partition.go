@@ -86,6 +86,7 @@ type partition struct {
 	doomed map[uint64]string
 	live   int                         // how many live
 	waits  map[messages.User]time.Time // until when each needs the log to be read
+	idle   int                         // entries of users who wait, as of the last tick
 
 	lastSweep, lastGeneration, lastPurge time.Time
 	probing, checking, purging           bool
@@ -225,9 +226,10 @@ func (p *partition) take(ctx actor.Context, rec stream.Received) {
 	p.setGate()
 }
 
-// setGate applies DESIGN §3 rule 6.
+// setGate applies DESIGN §3 rule 6. Entries of users who only wait for a redelivery do not count: what they wait for stands in the
+// log behind them, so a pump that stopped for them would never let them go.
 func (p *partition) setGate() {
-	p.gate.set(p.led.unsettled >= maxUnsettled || len(p.led.entries) >= maxAboveFloor)
+	p.gate.set(p.led.unsettled-p.idle >= maxUnsettled || len(p.led.entries)-p.idle >= maxAboveFloor)
 }
 
 func (p *partition) busy() bool { return p.led.unsettled > maxUnsettled/2 }

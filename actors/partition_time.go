@@ -30,9 +30,11 @@ func (p *partition) tick(ctx actor.Context) {
 	if p.busy() {
 		p.hurryFloor(ctx)
 	}
+	p.letGo(ctx, p.led.newest.LogTime) // the log is in the order of its times
 	if len(p.waits) > 0 || p.mustProveCaughtUp() {
 		p.probe(now)
 	}
+	p.countIdle()
 	if now.Sub(p.lastGeneration) >= generationEvery {
 		p.lastGeneration = now
 		p.checkGeneration()
@@ -97,8 +99,24 @@ func (p *partition) release(ctx actor.Context, at time.Time) {
 	if p.mustProveCaughtUp() {
 		p.readUpTo = max(p.readUpTo, p.cp.CrashEnd)
 	}
+	p.letGo(ctx, at)
+}
+
+// countIdle notes how many entries belong to users who wait for a redelivery.
+func (p *partition) countIdle() {
+	p.idle = 0
+	for user := range p.waits {
+		if r := p.users[user]; r != nil {
+			p.idle += len(r.entries)
+		}
+	}
+	p.setGate()
+}
+
+// letGo tells the users whose time is over, everything of the log up to at having been read.
+func (p *partition) letGo(ctx actor.Context, at time.Time) {
 	for user, until := range p.waits {
-		if at.Before(until) {
+		if !at.After(until) {
 			continue
 		}
 		delete(p.waits, user)

@@ -143,11 +143,17 @@ func (w *world) message(user, id, text string) *messages.Inbound {
 func (w *world) deliver(in *messages.Inbound) *slot {
 	w.t.Helper()
 	s := w.door.open(in)
+	w.accept(in, s)
+	synctest.Wait()
+	return s
+}
+
+// accept puts one delivery into the log.
+func (w *world) accept(in *messages.Inbound, s *slot) {
+	w.t.Helper()
 	if _, err := w.log.Accept(w.t.Context(), &messages.Entry{Inbound: in, Slot: &messages.Slot{Ingress: "door", Id: s.id}}); err != nil {
 		w.t.Fatal(err)
 	}
-	synctest.Wait()
-	return s
 }
 
 // state is the user's committed record.
@@ -314,7 +320,7 @@ func (b *scriptedBot) Answer(ctx context.Context, req *bots.Request) (bots.Respo
 	if dies {
 		panic("scripted")
 	}
-	if delay > 0 && !req.Hurry {
+	if delay > 0 && (!req.Hurry || text == "stubborn") {
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
@@ -335,6 +341,13 @@ func (b *scriptedBot) slow(text string, d time.Duration) {
 		b.delay = make(map[string]time.Duration)
 	}
 	b.delay[text] = d
+}
+
+// total is how often the bot was asked.
+func (b *scriptedBot) total() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.asked)
 }
 
 func (b *scriptedBot) count(text string) int {
