@@ -61,7 +61,7 @@ type Options struct {
 	Offers     Offers
 	Barrier    stream.Barrier   // nil with durability os
 	Now        func() time.Time // wall clock
-	Random     func() uint64    // uniformly random; used for incarnations and write ids
+	Random     func() uint64    // uniformly random, for incarnations and write ids; called by many goroutines
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Trace      messages.TraceFunc // nil: nobody watches

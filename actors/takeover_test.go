@@ -117,7 +117,7 @@ func TestFormerCommitWithVerdict(t *testing.T) {
 func TestMissingCheckpoint(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.deliver(w.message("u1", "1", "a"))
-		w.opts = Options{Log: w.log, Store: w.store, Random: w.rnd.Uint64, Now: time.Now}
+		w.opts = Options{Log: w.log, Store: w.store, Random: w.random, Now: time.Now}
 		_, err := takeover(t.Context(), &w.opts, Tenure{Epoch: 1})
 		if !errors.Is(err, ErrNoCheckpoint) {
 			t.Errorf("takeover over a log without its checkpoint: %v", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,7 +40,7 @@ type world struct {
 	opts   Options
 	reg    *prometheus.Registry
 	order  *order
-	rnd    *rand.Rand
+	ids    atomic.Uint64
 }
 
 const account = "demo"
@@ -51,7 +50,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, order: &order{}, rnd: rand.New(rand.NewPCG(1, 2))}
+		w := &world{t: t, order: &order{}}
 		w.log = memlog.New(1, time.Now)
 		w.store = memory.New(memory.Options{Before: func(_ context.Context, c memory.Call) memory.Fault {
 			if c.Op == memory.Commit && !c.Key.IsCheckpoint() {
@@ -74,13 +73,16 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 }
 
+// random stands for Options.Random: distinct, and the same in every run.
+func (w *world) random() uint64 { return w.ids.Add(1) * 0x9e3779b97f4a7c15 }
+
 // start takes the partition over under the next epoch.
 func (w *world) start() {
 	w.t.Helper()
 	w.epoch++
 	w.reg = prometheus.NewRegistry()
 	w.opts = Options{
-		Node: "n1", Log: w.log, Graveyard: w.log, Store: w.store, Offers: w.door, Now: time.Now, Random: w.rnd.Uint64,
+		Node: "n1", Log: w.log, Graveyard: w.log, Store: w.store, Offers: w.door, Now: time.Now, Random: w.random,
 		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
 		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
 			Unknown: w.opts.Accounts[account].Unknown}},
