@@ -150,6 +150,7 @@ func (s *Store) write(ctx context.Context, call Call, apply func() error) error 
 	case Late:
 		s.late = append(s.late, func() { _ = apply() }) // nobody is left to hear of it
 		return fmt.Errorf("%s %s: %w", call.Op, call.Key, state.ErrUnknown)
+	case None, LostAnswer: // it reaches the store
 	}
 	err := apply()
 	if ctxErr := ctx.Err(); ctxErr != nil { // it ended while Before held the call
