@@ -44,6 +44,8 @@ func CheckCommit(key Key, base Record, w Write) error {
 		return fmt.Errorf("%w: %s: a write needs an id other than 0", ErrInvalid, key)
 	case base.Version == Version{} && w.Incarnation == 0:
 		return fmt.Errorf("%w: %s: a new record needs an incarnation other than 0", ErrInvalid, key)
+	case w.Number != 0 && w.Number <= base.Version.Number:
+		return fmt.Errorf("%w: %s: version %d cannot follow version %d", ErrInvalid, key, w.Number, base.Version.Number)
 	}
 	return checkEpoch(key, base, w.Epoch)
 }
@@ -72,7 +74,19 @@ func Next(base Record, w Write) Version {
 	if base.Version == (Version{}) {
 		v.Incarnation = w.Incarnation
 	}
+	if w.Number != 0 {
+		v.Number = w.Number
+	}
 	return v
+}
+
+// Behind tells whether a store that now has found (the zero Version: no record) lost writes that it had acknowledged: held is
+// the version that the store's own answer gave the caller. Such a store is repaired, not obeyed (DESIGN §3 rule 9).
+func Behind(found, held Version) bool {
+	if held == (Version{}) {
+		return false
+	}
+	return found == Version{} || (found.Incarnation == held.Incarnation && found.Number < held.Number)
 }
 
 // SameWrite tells whether a and b name the same write of a record. The epoch is left out: a deleted record's mark keeps the

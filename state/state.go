@@ -68,6 +68,11 @@ type Write struct {
 	WriteID     uint64 // fresh and random for every write, never 0
 	Incarnation uint64 // fresh and random; used only when the record is created, never 0
 	Value       []byte // the store keeps its own copy or is done with it on return
+
+	// Number is the version number that the write gets; 0 is one more than base's. A higher one repairs a store that lost
+	// writes (DESIGN §3 rule 9): base is then the older record that the store still has, or the zero record together with the
+	// Incarnation of the record that is gone.
+	Number uint64
 }
 
 // Store keeps records. All methods may be called from any goroutine. A call's context bounds it, and so does the store itself: a

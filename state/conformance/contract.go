@@ -31,6 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) state.Store) {
 		{"stale epoch", staleEpoch},
 		{"a later owner takes over", laterOwner},
 		{"own write found", ownWriteFound},
+		{"repair of a record that lost writes", repairBehind},
+		{"repair of a record that is gone", repairGone},
 		{"delete is compared", deleteCompared},
 		{"delete twice", deleteTwice},
 		{"create after delete", createAfterDelete},
@@ -165,6 +167,47 @@ func ownWriteFound(b *bench) {
 	b.holds(second)
 	b.commit(again, write(1, "third")) // what it returned is a base
 	b.refused(first, replace, state.ErrConflict)
+}
+
+// repairBehind: the store has version 2 of what its writer knows as version 9; the next write is version 10 (DESIGN §3 rule 9).
+func repairBehind(b *bench) {
+	first := b.commit(state.Record{}, write(3, "first"))
+	second := b.commit(first, write(3, "second"))
+	repair := write(4, "tenth")
+	repair.Number = 10
+	b.refused(first, repair, state.ErrConflict) // compared like any other write
+	stale := write(2, "tenth")
+	stale.Number = 10
+	b.refused(second, stale, state.ErrStaleEpoch)
+	rec := b.commit(second, repair)
+	if rec.Version.Number != 10 || rec.Version.Incarnation != first.Version.Incarnation {
+		b.Fatalf("the repair is version %+v", rec.Version)
+	}
+	b.holds(rec)
+	b.commit(second, repair) // sent again: found
+	backwards := write(4, "backwards")
+	backwards.Number = 10
+	b.refused(rec, backwards, state.ErrInvalid)
+	if rec = b.commit(rec, write(4, "eleventh")); rec.Version.Number != 11 {
+		b.Fatalf("after the repair comes version %d", rec.Version.Number)
+	}
+}
+
+func repairGone(b *bench) {
+	repair := write(3, "tenth")
+	repair.Number = 10
+	rec := b.commit(state.Record{}, repair)
+	if rec.Version.Number != 10 || rec.Version.Incarnation != repair.Incarnation {
+		b.Fatalf("the repair is version %+v", rec.Version)
+	}
+	b.holds(rec)
+	again := write(3, "over a record that is there")
+	again.Number = 20
+	b.refused(state.Record{}, again, state.ErrConflict)
+	b.delete(b.commit(rec, write(3, "eleventh")), 3)
+	late := write(2, "by who owned it before it was deleted")
+	late.Number = 12
+	b.refused(state.Record{}, late, state.ErrStaleEpoch)
 }
 
 func deleteCompared(b *bench) {
