@@ -66,6 +66,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	Trace      messages.TraceFunc // nil: nobody watches
 
+	LogFull func() bool // the log refuses entries for want of space; nil: never
+
 	PassivateAfter time.Duration // a user's actor that was idle for so long is stopped; 10 min when 0
 }
 

@@ -44,7 +44,7 @@ func (p *partition) tick(ctx actor.Context) {
 		p.lastSweep = now
 		p.passivate(ctx, now)
 	}
-	if now.Sub(p.lastPurge) >= purgeEvery {
+	if since := now.Sub(p.lastPurge); since >= purgeEvery || since >= generationEvery && p.logFull() {
 		p.lastPurge = now
 		p.purge()
 	}
@@ -145,10 +145,10 @@ func (p *partition) checkGeneration() {
 }
 
 // purge removes what lies strictly below the floor that the checkpoint in the store has (DESIGN §3 rule 7). It scans the log's
-// blocks, so it comes seldom and only where it pays.
+// blocks, so it comes seldom and only where it pays; or at once where the log takes nothing any more, however little it frees.
 func (p *partition) purge() {
 	below := p.cp.Floor
-	if p.purging || p.sinceClean < purgeAtLeast || below <= p.purged {
+	if p.purging || p.sinceClean < purgeAtLeast && !p.logFull() || below <= p.purged {
 		return
 	}
 	p.purging, p.purged, p.sinceClean = true, below, 0
@@ -161,6 +161,8 @@ func (p *partition) purge() {
 		p.root.Send(p.pid, &purgeDone{})
 	}()
 }
+
+func (p *partition) logFull() bool { return p.LogFull != nil && p.LogFull() }
 
 func (p *partition) passivateAfter() time.Duration {
 	if p.PassivateAfter <= 0 {

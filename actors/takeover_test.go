@@ -245,6 +245,27 @@ func TestPurge(t *testing.T) {
 	})
 }
 
+// A log that refuses entries is purged at once, however little that frees; a log that does not can wait.
+func TestPurgeFullLog(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var full atomic.Bool
+		w.opts.LogFull = full.Load
+		w.start()
+		for i := range 10 {
+			w.deliver(w.message("u1", fmt.Sprint("m", i), "x"))
+		}
+		time.Sleep(2 * purgeEvery)
+		if n := w.log.Len(0); n != 10 {
+			t.Errorf("%d entries left of a log that has room, want all 10", n)
+		}
+		full.Store(true)
+		time.Sleep(2 * time.Second)
+		if n := w.log.Len(0); n != 1 {
+			t.Errorf("%d entries left of a full log, want the newest alone", n)
+		}
+	})
+}
+
 // Entries that nobody can handle hold nobody up.
 func TestUndecodableEntry(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

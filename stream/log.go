@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,6 +64,7 @@ type Log struct {
 	in      jetstream.Stream
 	dead    jetstream.Stream
 	metrics *metrics
+	full    atomic.Bool // the last entry was refused for want of space
 }
 
 // Open finds or makes the streams on conn's server.
@@ -126,6 +128,9 @@ func (l *Log) Partition(u messages.User) int { return u.Partition(l.opts.Partiti
 
 // probe is as large as a long message, so that readiness is gone before messages are refused for want of room.
 var probe = make([]byte, 8<<10)
+
+// Full tells whether the log refused the last entry that this process published for want of space.
+func (l *Log) Full() bool { return l.full.Load() }
 
 // Ping publishes a probe, waits until it is as durable as a message, and takes it out again.
 func (l *Log) Ping(ctx context.Context) error {

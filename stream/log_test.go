@@ -278,6 +278,9 @@ func TestFullLog(t *testing.T) {
 	if !errors.Is(err, stream.ErrFull) {
 		t.Fatalf("a log beyond its cap: %v", err)
 	}
+	if !s.log.Full() {
+		t.Error("the log does not know that it is full")
+	}
 	if err := s.log.Ping(t.Context()); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("readiness of a full log: %v", err)
 	}
@@ -287,6 +290,9 @@ func TestFullLog(t *testing.T) {
 	}
 	if _, err := s.log.Accept(t.Context(), entry("u", 9999)); err != nil {
 		t.Errorf("after purging: %v", err)
+	}
+	if s.log.Full() {
+		t.Error("the log has room again and does not know")
 	}
 	if err := s.log.Ping(t.Context()); err != nil {
 		t.Errorf("readiness after purging: %v", err)

@@ -47,12 +47,15 @@ func (l *Log) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, er
 	case ack = <-future.Ok():
 	case err := <-future.Err():
 		l.metrics.published("error", began)
-		return nil, classify(err, msg.Subject)
+		err = classify(err, msg.Subject)
+		l.full.Store(errors.Is(err, ErrFull))
+		return nil, err
 	case <-ctx.Done():
 		l.metrics.published("unknown", began)
 		return nil, fmt.Errorf("%w: publish to %s: %w", ErrUnknown, msg.Subject, ctx.Err())
 	}
 	l.metrics.published("ok", began)
+	l.full.Store(false)
 	if l.opts.Barrier == nil {
 		return ack, nil
 	}

@@ -70,7 +70,7 @@ func newEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, trace 
 	workers := actors.New(actors.Options{
 		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
 		Barrier: e.fsync(), Now: time.Now, Random: randomUint64, Logger: log, Registerer: e.reg, Trace: trace,
-		PassivateAfter: cfg.Worker.PassivateAfter,
+		LogFull: e.journal.Full, PassivateAfter: cfg.Worker.PassivateAfter,
 	})
 	if err := e.joinCluster(workers); err != nil {
 		return nil, err
