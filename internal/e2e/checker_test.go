@@ -76,9 +76,9 @@ type told struct {
 
 // given is one answer text in the hands of its user.
 type given struct {
-	by   *told // the message whose delivery carried it
-	sent simulator.Record
-	got  simulator.Record
+	sent  simulator.Record // the delivery that carried it
+	got   simulator.Record // its reply
+	place int              // of the answer in the reply
 }
 
 // check compares. It knows nothing of how the engine works: only what WeChat and the users must see.
@@ -177,9 +177,9 @@ func (v *verdict) read(m *told, got map[string][]given) {
 			}
 			continue
 		}
-		for _, found := range answerName.FindAllStringSubmatch(text, -1) {
+		for place, found := range answerName.FindAllStringSubmatch(text, -1) {
 			id := m.openID + "/" + found[1]
-			got[id] = append(got[id], given{by: m, sent: m.sent[number], got: r})
+			got[id] = append(got[id], given{sent: m.sent[number], got: r, place: place})
 			if found[1] != name(m.text) {
 				v.merged++
 			}
@@ -299,6 +299,8 @@ func (v *verdict) answers(openID string, entries []entry, got map[string][]given
 		now := answers[0]
 		for _, b := range before {
 			switch {
+			case now.got.Seq == b.got.Seq && now.place < b.place:
+				v.fault("the answer to %s stands behind that to %s, a later message, in one reply", b.name, e.text)
 			case now.got.Seq < b.sent.Seq:
 				v.fault("the answer to %s was there before the delivery that brought the one to %s, an earlier message, began", e.text, b.name)
 			case now.got.Seq < b.got.Seq && b.got.At.Sub(now.got.At) > scheduling:

@@ -27,6 +27,9 @@ const (
 	testAdminToken = "e2eAdminPq73hXw2LsV9tB"
 )
 
+// partitions are fewer than users, so that several share one floor, one checkpoint and one crash counter.
+const partitions = 8
+
 // node is one engine as an operator runs it: a folder, a configuration, and `hongyan serve`, once or again and again.
 type node struct {
 	t               *testing.T
@@ -45,6 +48,7 @@ type settings struct {
 	durability string // disk or os
 	level      string // of the log; info where empty
 	logBytes   string // nats.max_bytes; 64MiB where empty
+	partitions int    // 8 where 0
 	rules      string // the rules file
 	account    string // more lines of the account, indented by four
 	more       string // more top-level keys
@@ -60,12 +64,15 @@ func newNode(t *testing.T, s settings) *node {
 	if s.logBytes == "" {
 		s.logBytes = "64MiB"
 	}
+	if s.partitions == 0 {
+		s.partitions = partitions
+	}
 	text := fmt.Sprintf(`node: {id: e2e, data_dir: data}
 listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
 admin: {token: %s}
 nats: {durability: %s, max_bytes: %s}
 state: {max_bytes: 256MiB}
-cluster: {partitions: 8}
+cluster: {partitions: %d}
 bots: {rules: {type: rules, file: rules.yaml}}
 log: {level: %s, format: json}
 accounts:
@@ -76,7 +83,7 @@ accounts:
     encoding_aes_key: %s
     bot: [rules]
 %s
-%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.level,
+%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.level,
 		testAppID, testOriginalID, testToken, testAESKey, s.account, s.more)
 	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
