@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -36,7 +37,7 @@ func decodeMember(b []byte) (Member, error) {
 		return Member{}, fmt.Errorf("not a member's record: %w", err)
 	}
 	if !memberID.MatchString(m.ID) {
-		return Member{}, fmt.Errorf("a member's id has the wrong form")
+		return Member{}, errors.New("a member's id has the wrong form")
 	}
 	if _, _, err := m.hostPort(); err != nil {
 		return Member{}, err

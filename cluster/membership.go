@@ -351,7 +351,7 @@ func (m *membership) judgePeer(p *peer, now time.Time) {
 	}
 	if fresh := p.note(now); fresh && p.known() {
 		m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
-			"noResponders", p.signs&signNoResponders != 0)
+			"no_responders", p.signs&signNoResponders != 0)
 	}
 	m.ping(id)
 }

@@ -140,7 +140,7 @@ func (t *transport) shutdown() error {
 	<-t.started
 	t.system.Shutdown() // ends the gossip loop
 	if t.failure != nil {
-		return nil // it was reported, and nothing listens
+		return nil //nolint:nilerr // it was reported, and nothing listens
 	}
 	return protect("the cluster's transport", func() {
 		// The others leave the list first: that is what closes our connections to them. Only then the server ends, at once,

@@ -237,7 +237,7 @@ func (d *decoder) list(v reflect.Value, n ast.Node, path string) {
 }
 
 func (d *decoder) scalar(v reflect.Value, n ast.Node, path string) {
-	if v.Type() == reflect.TypeFor[Secret]() && !(isScalar(n) && scalarText(n) == "") {
+	if v.Type() == reflect.TypeFor[Secret]() && (!isScalar(n) || scalarText(n) != "") {
 		d.origin.covered = append(d.origin.covered, d.origin.spots[path])
 	}
 	if !isScalar(n) {

@@ -49,7 +49,7 @@ func (v *validator) all() {
 	v.nats()
 	v.state()
 	v.cluster()
-	v.between("worker.passivate_after", v.cfg.Worker.PassivateAfter, time.Second, 24*time.Hour)
+	v.duration("worker.passivate_after", v.cfg.Worker.PassivateAfter, 24*time.Hour)
 	v.accounts()
 	v.bots()
 	v.limits()
@@ -257,9 +257,10 @@ func (v *validator) accountIDs() []string {
 	return ids
 }
 
-func (v *validator) between(path string, d, low, high time.Duration) {
-	if d < low || d > high {
-		v.fault(path, fmt.Sprintf("%s is out of range", d), fmt.Sprintf("write a duration from %s to %s", brief(low), brief(high)))
+// duration holds d against the bounds of all durations that have no other: a second and longest.
+func (v *validator) duration(path string, d, longest time.Duration) {
+	if d < time.Second || d > longest {
+		v.fault(path, fmt.Sprintf("%s is out of range", d), "write a duration from 1s to "+brief(longest))
 	}
 }
 

@@ -49,7 +49,7 @@ func (v *validator) accounts() {
 		if a.MaxClockSkew == 0 {
 			v.warn(at+".max_clock_skew", "the check of a callback's age is off, so that an old one can be sent again by whoever saw it", "write 15m")
 		} else {
-			v.between(at+".max_clock_skew", a.MaxClockSkew, time.Second, 24*time.Hour)
+			v.duration(at+".max_clock_skew", a.MaxClockSkew, 24*time.Hour)
 		}
 	}
 }
@@ -163,5 +163,5 @@ func (v *validator) conversation(at string, c Conversation) {
 	if c.MaxBytes < 256 || c.MaxBytes > 256<<10 {
 		v.fault(at+".max_bytes", fmt.Sprintf("%s cannot be kept", c.MaxBytes), "write a size from 256 to 256KiB")
 	}
-	v.between(at+".idle", c.Idle, time.Second, 30*24*time.Hour)
+	v.duration(at+".idle", c.Idle, 30*24*time.Hour)
 }

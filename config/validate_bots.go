@@ -80,7 +80,7 @@ func (v *validator) bot(at, name string, b Bot) {
 		}
 	}
 	if slices.Contains(botKeys[b.Type], "timeout") {
-		v.between(at+".timeout", b.Timeout, time.Second, 10*time.Minute)
+		v.duration(at+".timeout", b.Timeout, 10*time.Minute)
 	}
 }
 

@@ -172,7 +172,7 @@ type valueError struct{ message, fix string }
 
 func (e *valueError) Error() string { return e.message + "; " + e.fix }
 
-// The words that keys with a fixed choice may have.
+// Role and the types below it are the words that keys with a fixed choice may have.
 type (
 	Role       string // part of the engine that runs in a process
 	Mode       string // encryption mode of an account (wechat-protocol §1.1)

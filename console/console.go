@@ -65,8 +65,7 @@ type handler struct {
 
 // New is the handler of the admin listener. It fails where the metrics cannot be registered or a pattern is taken.
 func New(o Options) (http.Handler, error) {
-	switch {
-	case o.Users == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil:
+	if o.Users == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil {
 		return nil, errors.New("console: Users, Gather, Metrics, Logger and Now must be set")
 	}
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -167,5 +166,5 @@ func (h *handler) index(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *handler) asset(w http.ResponseWriter, r *http.Request) {
-	http.ServeFileFS(w, r, assets, strings.TrimPrefix(r.URL.Path, "/"))
+	http.ServeFileFS(w, r, assets, strings.TrimPrefix(r.URL.Path, "/")) //nolint:gosec // assets is an embedded tree, and rooted
 }

@@ -401,7 +401,7 @@ func TestRunEndsWithItsStreams(t *testing.T) {
 	}
 	<-streaming
 	live, err := client.Get(base + "/livez")
-	if err != nil || live.StatusCode != 200 {
+	if err != nil || live.StatusCode != http.StatusOK {
 		t.Fatalf("%v %v", live, err)
 	}
 	_ = live.Body.Close()

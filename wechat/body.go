@@ -56,6 +56,7 @@ func (p *push) message(in *messages.Inbound) (keep bool, err error) {
 			Title: p.text(fieldTitle), AppId: p.text(fieldAppId), PagePath: p.text(fieldPagePath),
 			ThumbUrl: p.text(fieldThumbUrl), ThumbMediaId: p.text(fieldThumbMediaId),
 		}}
+	default: // an unknown kind: the payload itself is kept
 	}
 	return in.Kind == messages.Kind_KIND_UNKNOWN || in.MsgId == "", nil
 }

@@ -54,7 +54,7 @@ func Decode(account string, body []byte) (*messages.Inbound, error) {
 	if in.CreateTime, err = p.whole(fieldCreateTime); err != nil {
 		return nil, err
 	}
-	keep := false
+	var keep bool
 	if isEvent(in.MsgType) {
 		keep, err = p.event(in)
 	} else {

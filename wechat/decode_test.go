@@ -264,7 +264,7 @@ func TestKeyWithoutMsgId(t *testing.T) {
 		}
 		return messages.KeyOf(in).String()
 	}
-	if key("a") == key("b") || key("a") != key("a") {
+	if first, again := key("a"), key("a"); first == key("b") || first != again {
 		t.Error("the payload does not tell messages apart")
 	}
 }

@@ -82,7 +82,7 @@ func (w *writer) closeItem() {
 	w.end("item")
 }
 
-// start is what stands in front of a value: <name> or "name":
+// start is what stands in front of a value: <name> or "name" with a colon.
 func (w *writer) start(name string) {
 	if w.json {
 		w.comma()

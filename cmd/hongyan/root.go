@@ -61,7 +61,7 @@ Exit codes: 0 done · 1 failed · 2 wrong command line · 3 nothing there (no su
 	for _, construct := range commands {
 		root.AddCommand(construct())
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetFlagErrorFunc(usageError)
 	codeUsage(root)
 	return root
 }

@@ -97,7 +97,7 @@ type inboundXML struct {
 	CreateTime   int64
 	MsgType      string
 	Content      string
-	MsgId        string //nolint:revive // WeChat's spelling
+	MsgId        string
 	Encrypt      string
 }
 
@@ -136,7 +136,7 @@ func (b *Bare) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w)
 			return
 		}
-		_, _ = io.WriteString(w, query.Get("echostr"))
+		_, _ = io.WriteString(w, query.Get("echostr")) //nolint:gosec // the signature was checked, and no browser is there
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallback))

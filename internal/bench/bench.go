@@ -339,10 +339,10 @@ type usage struct {
 func (r *run) usage() usage {
 	var u usage
 	for _, t := range r.targets {
-		spent, _ := cpuTime(t.process.pid)
+		spent := cpuTime(t.process.pid)
 		u.targets = append(u.targets, spent)
 	}
-	u.client, _ = cpuTime(os.Getpid())
+	u.client = cpuTime(os.Getpid())
 	u.machine = machineTime()
 	return u
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -66,8 +67,8 @@ func TestGeneratorDetectsFaults(t *testing.T) {
 		"two documents": {ModePlain, func(w http.ResponseWriter, right, _ []byte) { write(w, append(right, right...)) }, true, "ToUserName"},
 		"success":       {ModeSafe, func(w http.ResponseWriter, _, _ []byte) { write(w, []byte("success")) }, false, "success"},
 		"empty":         {ModeSafe, func(w http.ResponseWriter, _, _ []byte) {}, false, `""`},
-		"503":           {ModeSafe, func(w http.ResponseWriter, _, _ []byte) { w.WriteHeader(503) }, false, "HTTP status 503"},
-		"403":           {ModePlain, func(w http.ResponseWriter, right, _ []byte) { w.WriteHeader(403); write(w, right) }, false, "HTTP status 403"},
+		"503":           {ModeSafe, func(w http.ResponseWriter, _, _ []byte) { w.WriteHeader(http.StatusServiceUnavailable) }, false, "HTTP status 503"},
+		"403":           {ModePlain, func(w http.ResponseWriter, right, _ []byte) { w.WriteHeader(http.StatusForbidden); write(w, right) }, false, "HTTP status 403"},
 		"broken off":    {ModeSafe, func(w http.ResponseWriter, _, _ []byte) { panic(http.ErrAbortHandler) }, false, "EOF"},
 		"broken off late": {ModeSafe, func(w http.ResponseWriter, right, _ []byte) {
 			w.Header().Set("Content-Length", "9999")
@@ -121,7 +122,7 @@ func TestGeneratorGivesUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := g.run(ctx, round{address: server.Listener.Addr().String(), duration: time.Hour}); err != context.Canceled {
+	if _, err := g.run(ctx, round{address: server.Listener.Addr().String(), duration: time.Hour}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

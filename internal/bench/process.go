@@ -12,13 +12,14 @@ import (
 // kernelTick is the unit of /proc/<pid>/stat: USER_HZ is 100 on every Linux that Go runs on.
 const kernelTick = 10 * time.Millisecond
 
-// cpuTime is the processor time, user and system, of a process since its start. It is only known on Linux.
-func cpuTime(pid int) (time.Duration, bool) {
+// cpuTime is the processor time, user and system, of a process since its start; 0 where it is not known: it is on Linux only.
+func cpuTime(pid int) time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, false
+		return 0
 	}
-	return parseStat(data)
+	spent, _ := parseStat(data)
+	return spent
 }
 
 // parseStat reads utime and stime, fields 14 and 15 of proc_pid_stat(5). Field 2, the name, may hold anything but ends

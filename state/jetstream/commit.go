@@ -53,13 +53,13 @@ func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, err
 		if err == nil {
 			return c.version, revision(sequence, session, c.version), nil
 		}
-		if err != errMoved {
+		if !errors.Is(err, errMoved) {
 			return state.Version{}, 0, err
 		}
 		f, settled, err := s.compare(ctx, subject, c)
 		if errors.Is(err, state.ErrUnavailable) {
 			// What moved the record may be an earlier sending of this very write, and we cannot look.
-			err = fmt.Errorf("%w: refused, and then a read failed: %v", state.ErrUnknown, err)
+			err = fmt.Errorf("%w: refused, and then a read failed: %v", state.ErrUnknown, err) //nolint:errorlint // it is unknown, not unavailable
 		}
 		if err != nil || settled {
 			return f.record.Version, f.record.Revision, err

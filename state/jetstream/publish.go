@@ -40,7 +40,7 @@ var errMoved = errors.New("another message is the last one of the subject")
 // publish writes an envelope to the subject if the subject's last sequence is the expected one (0: it has none), and returns
 // the new sequence once the server has acknowledged it. Errors: errMoved, and those of state.Store.
 //
-// Every caller waits on its own future, so that the writes of many callers travel together (docs/decisions/0006).
+// Every caller waits on its own future, so that the writes of many callers travel together.
 func (s *Store) publish(ctx context.Context, subject string, expected uint64, header nats.Header, envelope []byte) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%w: %w", state.ErrUnavailable, err)
@@ -106,6 +106,7 @@ func ackError(err error) error {
 		meaning = state.ErrUnavailable
 	case codeMessageTooLarge, codeHeaderTooLarge:
 		meaning = state.ErrInvalid
+	default: // nobody can tell
 	}
 	return fmt.Errorf("%w: NATS says %q (err_code %d)", meaning, refusal.Description, refusal.ErrorCode)
 }

@@ -52,12 +52,12 @@ func Parse(dst []tree.Node, body []byte) ([]tree.Node, error) {
 		if lt == len(body) {
 			return nodes, &tree.Fault{Reason: "the document ends early", Offset: lt}
 		}
-		switch next := at(body, lt+1); {
-		case next == '/':
+		switch at(body, lt+1) {
+		case '/':
 			if depth == 0 {
 				return nodes, &tree.Fault{Reason: "end tag without a start tag", Offset: lt}
 			}
-			n := &nodes[open[depth-1]]
+			n := &nodes[open[depth-1]] //nolint:gosec // depth is above 0
 			if pos, why = endTag(body, lt+2, n.Name); why != "" {
 				return nodes, &tree.Fault{Reason: why, Offset: pos}
 			}
@@ -65,7 +65,7 @@ func Parse(dst []tree.Node, body []byte) ([]tree.Node, error) {
 				cur.fill(n, body[cur.start:lt])
 			}
 			cur.pieces, depth = 0, depth-1
-		case next == '!':
+		case '!':
 			if depth == 0 || !bytes.HasPrefix(body[lt:], cdataOpen) {
 				return nodes, &tree.Fault{Reason: "declaration or comment", Offset: lt}
 			}
@@ -88,7 +88,7 @@ func Parse(dst []tree.Node, body []byte) ([]tree.Node, error) {
 				return nodes, &tree.Fault{Reason: why, Offset: tag.end}
 			}
 			if depth > 0 {
-				nodes[open[depth-1]].Leaf = false
+				nodes[open[depth-1]].Leaf = false //nolint:gosec // depth is above 0
 			}
 			nodes = append(nodes, tree.Node{Name: tag.name, Depth: uint8(depth), Leaf: true})
 			pos = tag.end
