@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"hongyan/messages"
+	"hongyan/state"
 )
 
 // metrics of all partitions of a node. The wechat_… names are those that WeChat teams alert on already (DESIGN §8).
@@ -21,6 +22,7 @@ type metrics struct {
 	processed                               prometheus.Counter
 	verdicts                                [4]prometheus.Counter
 	commitErrors, stepDowns                 *prometheus.CounterVec // by reason
+	repairs                                 *prometheus.CounterVec // by record
 	queue, bot, commit, barrier, offer, all prometheus.Observer    // stages
 }
 
@@ -64,12 +66,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		stepDowns: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_partition_step_downs_total", Help: "Partitions given up by their actor.",
 		}, []string{"reason"}),
+		repairs: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_store_repairs_total", Help: "Records put back from memory after the store had lost writes (rule 9): an alarm.",
+		}, []string{"record"}),
 		queue: stages.WithLabelValues("queue"), bot: stages.WithLabelValues("bot"), commit: stages.WithLabelValues("commit"),
 		barrier: stages.WithLabelValues("barrier"), offer: stages.WithLabelValues("offer"), all: stages.WithLabelValues("all"),
 	}
 	verdicts := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "hongyan_offers_total", Help: "Answers offered to waiting deliveries, by the ingress's verdict.",
 	}, []string{"verdict"})
+	for _, record := range []string{"user", "checkpoint"} {
+		m.repairs.WithLabelValues(record) // so that an alarm can be set on it before it happens
+	}
 	for _, v := range []messages.Verdict{messages.Verdict_VERDICT_UNKNOWN, messages.Verdict_VERDICT_WRITTEN, messages.Verdict_VERDICT_REFUSED} {
 		m.verdicts[v] = verdicts.WithLabelValues(verdictWord(v))
 	}
@@ -77,6 +85,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) verdict(v messages.Verdict) { m.verdicts[v].Inc() }
+
+func (m *metrics) repaired(key state.Key) {
+	if key.IsCheckpoint() {
+		m.repairs.WithLabelValues("checkpoint").Inc()
+	} else {
+		m.repairs.WithLabelValues("user").Inc()
+	}
+}
 
 func (m *metrics) message(account, outcome string, elapsed time.Duration) {
 	m.processed.Inc()

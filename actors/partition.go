@@ -137,6 +137,8 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.lost(m.Who)
 	case *panicked:
 		p.panicked(m)
+	case *behind:
+		p.soil() // the next checkpoint finds out whether it is lost too
 	case *evicted:
 		p.stepDown(ctx, "a later owner has written", m.err)
 	case *pumpEnded:

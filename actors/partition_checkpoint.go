@@ -17,6 +17,8 @@ type checkpointResult struct {
 	rec  state.Record
 	ours []uint64 // write ids of commits whose outcome is still open
 	err  error
+
+	repaired bool // the store had lost the record
 }
 
 // flush writes the ledger's view, unless a commit is under way: then the next tick does.
@@ -56,7 +58,7 @@ func (p *partition) writeCheckpoint(ctx context.Context, next checkpoint, base s
 	}
 	key := state.Checkpoint(p.tenure.Partition)
 	write := state.Write{Epoch: p.tenure.Epoch, WriteID: id, Incarnation: id, Value: value}
-	rec, err := p.Store.Commit(ctx, key, base, write)
+	rec, repaired, err := p.shared.commit(ctx, key, base, write)
 	if errors.Is(err, state.ErrConflict) && len(ours) > 0 {
 		var now state.Record
 		if now, err = p.Store.Load(ctx, key); err == nil {
@@ -64,12 +66,12 @@ func (p *partition) writeCheckpoint(ctx context.Context, next checkpoint, base s
 				result.err = state.ErrConflict
 				return result
 			}
-			rec, err = p.Store.Commit(ctx, key, now, write)
+			rec, repaired, err = p.shared.commit(ctx, key, now, write)
 		}
 	}
 	switch {
 	case err == nil:
-		result.rec, result.ours = rec, nil
+		result.rec, result.ours, result.repaired = rec, nil, repaired
 	case errors.Is(err, state.ErrUnknown):
 		result.ours = append(ours, id)
 	}
@@ -85,6 +87,9 @@ func (p *partition) checkpointed(ctx actor.Context, r checkpointResult) {
 	case r.err == nil:
 		p.cp, p.cpRec = r.cp, r.rec
 		p.metrics.checkpoints.Inc()
+		if r.repaired {
+			p.compareUsers(ctx)
+		}
 		p.handHeld(ctx)
 		p.tryRelease(ctx)
 	case errors.Is(r.err, state.ErrStaleEpoch), errors.Is(r.err, state.ErrConflict):

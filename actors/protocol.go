@@ -37,6 +37,8 @@ type (
 	windowOver struct{}
 	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
 	hurry struct{}
+	// compare tells a user's actor that the store has lost writes (rule 9).
+	compare struct{}
 
 	// settled tells the partition that its user is done with the entries.
 	settled struct {
@@ -48,6 +50,8 @@ type (
 		user  messages.User
 		until time.Time
 	}
+	// behind tells the partition that the store had lost a user's record.
+	behind struct{}
 	// evicted tells the partition that a later owner has written: this one must step down.
 	evicted struct{ err error }
 	// panicked tells the partition which entry a user's actor failed over.

@@ -141,13 +141,16 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		u.fail(ctx, "encode the record", err)
 		return false
 	}
-	rec, err := u.Store.Commit(u.ctx, u.key(), u.rec, state.Write{
+	rec, repaired, err := u.shared.commit(u.ctx, u.key(), u.rec, state.Write{
 		Epoch: u.tenure.Epoch, WriteID: u.nonzero(), Incarnation: u.nonzero(), Value: value,
 	})
 	if err != nil {
 		u.metrics.commitErrors.WithLabelValues(commitError(err)).Inc()
 		u.fail(ctx, "commit the record", err)
 		return false
+	}
+	if repaired {
+		ctx.Send(u.shared.pid, &behind{})
 	}
 	committed := u.Now()
 	u.metrics.commit.Observe(committed.Sub(began).Seconds())

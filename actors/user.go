@@ -99,6 +99,8 @@ func (u *user) Receive(ctx actor.Context) {
 		u.advance(ctx)
 	case *hurry:
 		u.hurry()
+	case *compare:
+		u.compareRecord(ctx)
 	case *messages.Inspect:
 		ctx.Respond(u.view())
 	case *actor.Stopping:

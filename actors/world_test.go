@@ -38,6 +38,7 @@ type world struct {
 	gone   chan struct{} // closed when the partition's actor has ended
 	epoch  uint64
 	opts   Options
+	engine *Engine
 	reg    *prometheus.Registry
 	order  *order
 	ids    atomic.Uint64
@@ -91,7 +92,8 @@ func (w *world) start() {
 	w.system = actor.NewActorSystemWithConfig(actor.Configure(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) })))
 	w.gone = make(chan struct{})
-	props := New(w.opts).Partition(Tenure{Epoch: w.epoch, Mark: fmt.Sprint("mark", w.epoch)})
+	w.engine = New(w.opts)
+	props := w.engine.Partition(Tenure{Epoch: w.epoch, Mark: fmt.Sprint("mark", w.epoch)})
 	w.pid = w.system.Root.Spawn(props)
 	gone := w.gone
 	w.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
