@@ -6,12 +6,14 @@ BUILD        := $(CURDIR)/.build
 # How long a whole test run, or one fuzz target, may take.
 TESTTIME     ?= 14m
 FUZZTIME     ?= 20s
+# How often `make chaos` kills each engine.
+KILLS        ?= 20
 # Linters are pinned, so that a new release does not break an old commit.
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 GOLANGCI_VER := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev bench test test-short fuzz lint verify generate tools clean
+.PHONY: help build dev bench test test-short chaos fuzz lint verify generate tools clean
 
 ##@ Use
 
@@ -33,6 +35,9 @@ test: ## all tests with the race detector; installs what they need where it can
 
 test-short: ## the quick tests, without the race detector, real processes and the browser
 	go test -short -timeout 3m ./...
+
+chaos: ## kills the real binary at random instants under load, KILLS (20) times per durability (up to 40 minutes)
+	go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS)
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
