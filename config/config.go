@@ -156,7 +156,7 @@ type Reply struct {
 
 // Conversation bounds what is remembered of a user's talk; the oldest turns go first.
 type Conversation struct {
-	MaxTurns int           `yaml:"max_turns" env:"MAX_TURNS"` // utterances of both sides, 1 to 1000; default 40
+	MaxTurns int           `yaml:"max_turns" env:"MAX_TURNS"` // utterances of both sides, 1 to 1000; default 20
 	MaxBytes Size          `yaml:"max_bytes" env:"MAX_BYTES"` // of all their text, 256 to 256KiB; default 16KiB
 	Idle     time.Duration `yaml:"idle" env:"IDLE"`           // after this silence it starts anew; at least 1s, default 1h
 }

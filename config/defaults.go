@@ -37,7 +37,7 @@ func DefaultAccount() Account {
 			NotReceived: defaultNotReceived,
 			Unknown:     UnknownNever,
 		},
-		Conversation: Conversation{MaxTurns: 40, MaxBytes: 16 << 10, Idle: time.Hour},
+		Conversation: Conversation{MaxTurns: 20, MaxBytes: 16 << 10, Idle: time.Hour},
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 // DefaultLimits are DESIGN §4's: 1 h of idle time, 48 h for kept answers.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxTurns: 40, MaxBytes: 16 << 10, Idle: time.Hour,
+		MaxTurns: 20, MaxBytes: 16 << 10, Idle: time.Hour,
 		KeyRetention: MinKeyRetention, KeptFor: 48 * time.Hour, MaxKept: 20,
 		TextBytes: 2048, More: "（未完，回复“继续”查看下文）",
 	}
