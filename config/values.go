@@ -172,16 +172,24 @@ type valueError struct{ message, fix string }
 
 func (e *valueError) Error() string { return e.message + "; " + e.fix }
 
-// Role and the types below it are the words that keys with a fixed choice may have.
+// The types of keys with a fixed choice of words.
 type (
-	Role       string // part of the engine that runs in a process
-	Mode       string // encryption mode of an account (wechat-protocol §1.1)
-	Durability string // what an accepted message survives (DESIGN §3 rule 11)
-	StoreKind  string // where the users' state is kept
-	BotType    string // kind of bot
-	Unknown    string // what becomes of an answer with unknown outcome (DESIGN §3 rule 13)
-	LogLevel   string // least severe line that is logged
-	LogFormat  string // how a log line looks
+	// Role is a part of the engine that runs in a process.
+	Role string
+	// Mode is the encryption mode of an account (wechat-protocol §1.1).
+	Mode string
+	// Durability is what an accepted message survives (DESIGN §3 rule 11).
+	Durability string
+	// StoreKind is where the users' state is kept.
+	StoreKind string
+	// BotType is the kind of a bot.
+	BotType string
+	// Unknown is what becomes of an answer with unknown outcome (DESIGN §3 rule 13).
+	Unknown string
+	// LogLevel is that of the least severe line that is logged.
+	LogLevel string
+	// LogFormat is how a log line looks.
+	LogFormat string
 )
 
 // The choices.

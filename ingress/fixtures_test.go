@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -19,8 +20,8 @@ import (
 const fixtureFolder = "../wechat/testdata/callbacks"
 
 // fixtures reads every callback that nobody here wrote.
-func fixtures(t testing.TB) map[string]string {
-	t.Helper()
+func fixtures(tb testing.TB) map[string]string {
+	tb.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(fixtureFolder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -31,10 +32,10 @@ func fixtures(t testing.TB) map[string]string {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if len(files) < 150 {
-		t.Fatalf("%d files under %s, want all of them", len(files), fixtureFolder)
+		tb.Fatalf("%d files under %s, want all of them", len(files), fixtureFolder)
 	}
 	return files
 }
@@ -52,7 +53,7 @@ func identity(t *testing.T, body string) (msgType, event, sender string) {
 		f.MsgType, _ = m["MsgType"].(string)
 		f.Event, _ = m["Event"].(string)
 		f.FromUserName, _ = m["FromUserName"].(string)
-	} else if err := xml.NewDecoder(bytes.NewReader([]byte(body))).Decode(&f); err != nil && err != io.EOF {
+	} else if err := xml.NewDecoder(bytes.NewReader([]byte(body))).Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(f.MsgType), strings.ToLower(strings.TrimSpace(f.Event)), strings.TrimSpace(f.FromUserName)

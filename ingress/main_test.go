@@ -162,11 +162,9 @@ func pushCall(t testing.TB, mode Mode, token, key, body string, at time.Time) ca
 func sealedCall(c call, token, ciphertext string, plain bool) call {
 	c.query.Set("encrypt_type", "aes")
 	c.query.Set("msg_signature", crypt.Signature(token, c.query.Get("timestamp"), testNonce, ciphertext))
-	beside := ""
+	beside := "<ToUserName><![CDATA[gh_0123456789ab]]></ToUserName>"
 	if plain {
 		beside = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(c.body), "<xml>"), "</xml>")
-	} else {
-		beside = "<ToUserName><![CDATA[gh_0123456789ab]]></ToUserName>"
 	}
 	c.body = "<xml>" + beside + "<Encrypt><![CDATA[" + ciphertext + "]]></Encrypt></xml>"
 	return c

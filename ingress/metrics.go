@@ -141,7 +141,7 @@ type kindCounters struct {
 }
 
 func (k *kindCounters) inc(kind messages.Kind) {
-	slot := &k.byKind[uint8(kind)] //nolint:gosec // kinds are below 256, and an unknown number only costs a wrong label
+	slot := &k.byKind[uint8(kind)] // kinds are below 256; an unknown number only costs a wrong label
 	c := slot.Load()
 	if c == nil {
 		label := strings.ToLower(strings.TrimPrefix(kind.String(), "KIND_"))

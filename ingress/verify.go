@@ -25,11 +25,6 @@ const (
 	reasonMalformed reason = "malformed" // neither a push nor an envelope
 )
 
-// reasons lists all of them, for the counters.
-var reasons = []reason{
-	reasonAccount, reasonQuery, reasonSignature, reasonStale, reasonMode, reasonTooLarge, reasonBody, reasonDecrypt, reasonMalformed,
-}
-
 // Bounds of what a genuine URL carries, in bytes.
 const (
 	maxTimestamp = 18 // digits: an int64 holds them

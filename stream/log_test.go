@@ -268,7 +268,7 @@ func TestFullLog(t *testing.T) {
 	s := open(t, stream.Options{MaxBytes: 64 << 10})
 	var last uint64
 	var err error
-	for n := 0; n < 5000; n++ {
+	for n := range 5000 {
 		var at messages.Position
 		if at, err = s.log.Accept(t.Context(), entry("u", n)); err != nil {
 			break

@@ -225,7 +225,7 @@ func (e *engine) serveCallbacks(ctx context.Context, admin string) error {
 	if err := server.Shutdown(within); err != nil {
 		_ = server.Close() // what is left is idle, or was warned about
 	}
-	<-stopped
+	_ = <-stopped // http.ErrServerClosed
 	return nil
 }
 

@@ -30,7 +30,7 @@ func startChild(name string, argv []string, input []byte, logPath string) (*chil
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", name, err)
 	}
-	command := exec.Command(argv[0], argv[1:]...)
+	command := exec.Command(argv[0], argv[1:]...) //nolint:noctx // stop ends it, in order
 	command.Stdout, command.Stderr = output, output
 	command.Env = environment()
 	command.SysProcAttr = childAttributes()

@@ -45,10 +45,7 @@ func readJournal(t *testing.T, n *node) journal {
 
 func readFolder(t *testing.T, folder string) journal {
 	t.Helper()
-	dir, err := os.MkdirTemp(t.TempDir(), "journal-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := filepath.Join(t.TempDir(), "journal")
 	defer os.RemoveAll(dir)
 	if err := os.CopyFS(dir, os.DirFS(folder)); err != nil {
 		t.Fatalf("copy the log: %v", err)

@@ -71,7 +71,7 @@ func mustBinary(t *testing.T) string {
 // seeded is this test's source of chance: HONGYAN_E2E_SEED, or a new seed, which is printed.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := rand.Uint64() //nolint:gosec // a test's instants are no secret
+	seed := rand.Uint64()
 	if text := os.Getenv("HONGYAN_E2E_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -79,7 +79,7 @@ func seeded(t *testing.T) *rand.Rand {
 		}
 	}
 	t.Logf("HONGYAN_E2E_SEED=%d repeats this run's choices", seed)
-	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's instants are no secret
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // Ports below the range from which systems take those of outgoing connections: such a port is still free when a killed engine
@@ -92,7 +92,7 @@ const (
 var ports = struct {
 	sync.Mutex
 	next int
-}{next: firstPort + rand.IntN(lastPort-firstPort)} //nolint:gosec // keeps two runs on one machine apart
+}{next: firstPort + rand.IntN(lastPort-firstPort)} // keeps two runs on one machine apart
 
 // freeAddress is a loopback address that nobody listens on and that no other test gets.
 func freeAddress(t *testing.T) string {

@@ -92,10 +92,10 @@ func (a *account) read(r *reply, openID string, m Message) (*Answer, error) {
 	case "text":
 		answer.Content = r.Content
 		if strings.TrimSpace(r.Content) == "" {
-			return nil, errors.New("Content of the text reply is empty")
+			return nil, errors.New("the text reply has an empty Content")
 		}
 		if len(r.Content) > maxText {
-			return nil, fmt.Errorf("Content of the text reply has %d bytes, more than %d", len(r.Content), maxText)
+			return nil, fmt.Errorf("the text reply has a Content of %d bytes, more than %d", len(r.Content), maxText)
 		}
 	case "image":
 		err = answer.media(r.Image, "Image")

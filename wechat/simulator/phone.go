@@ -194,7 +194,7 @@ func (ph *phone) open(account, openID string, m Message, at time.Time) (*exchang
 		return nil, errUnknownUser
 	case ph.inFlight >= maxInFlight:
 		return nil, errTooMany
-	case !u.Following && !(m.IsEvent() && m.Event == "subscribe"):
+	case !u.Following && (!m.IsEvent() || m.Event != "subscribe"):
 		return nil, errNotFollowing
 	}
 	if m.IsEvent() && (m.Event == "subscribe" || m.unsubscribes()) {

@@ -177,13 +177,15 @@ func (p *Platform) deliver(ctx context.Context, a *account, openID string, m Mes
 	case d.Status != http.StatusOK:
 		d.Outcome, d.Detail = OutcomeBadStatus, fmt.Sprintf("HTTP status %d instead of 200", d.Status)
 	default:
-		if answer, err = a.judge(openID, m, d.Body); err != nil {
+		answer, err = a.judge(openID, m, d.Body)
+		switch {
+		case err != nil:
 			d.Outcome, d.Detail = OutcomeMalformed, err.Error()
-		} else if answer == nil {
+		case answer == nil:
 			d.Outcome = OutcomeSilent
-		} else if m.unsubscribes() {
+		case m.unsubscribes():
 			d.Outcome, d.Detail, answer = OutcomeSilent, "nobody is left to see the answer", nil
-		} else {
+		default:
 			d.Outcome = OutcomeAnswered
 		}
 	}

@@ -62,7 +62,7 @@ func (p *Platform) Handler() http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		if r.URL.Path == "" { // the prefix without its slash: relative addresses would miss
 			if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
-				http.Redirect(w, r, u.EscapedPath()+"/", http.StatusMovedPermanently)
+				http.Redirect(w, r, u.EscapedPath()+"/", http.StatusMovedPermanently) //nolint:gosec // the request's own path
 				return
 			}
 		}
