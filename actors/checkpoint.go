@@ -28,6 +28,7 @@ type checkpoint struct {
 	Named      uint64 `cbor:"12,keyasint,omitempty"` // first entry of the batch that is being handed over with care
 	NamedLast  uint64 `cbor:"13,keyasint,omitempty"` // its last entry
 	NamedCount uint32 `cbor:"14,keyasint,omitempty"` // how often an owner died over this batch of one
+	NamedBy    string `cbor:"15,keyasint,omitempty"` // the owner that handed it over
 }
 
 const checkpointSchema = 1

@@ -52,6 +52,7 @@ type shared struct {
 	pid        *actor.PID
 	root       *actor.RootContext
 	ctx        context.Context // ends with the partition
+	since      time.Time       // when this tenure had taken the partition over
 }
 
 // partition is the actor of one partition for one tenure. Its fields belong to its turn.
@@ -67,7 +68,7 @@ type partition struct {
 	pumps       sync.WaitGroup
 	readUpTo    uint64 // newest sequence taken from the pump
 	held        []stream.Received
-	batch       int // entries of the careful batch that are not settled yet
+	batch       batch // of careful hand-over
 
 	// The ledger and the checkpoint that is in the store.
 	led        *ledger
@@ -176,6 +177,7 @@ func (p *partition) begin(ctx actor.Context) {
 	p.readUpTo = s.cp.Floor
 	now := p.Now()
 	p.lastSweep, p.lastGeneration, p.lastPurge = now, now, now
+	p.since = now
 
 	level := slog.LevelDebug
 	if s.crashed && s.cp.CrashEnd > s.cp.Floor || s.replaced {
@@ -219,7 +221,7 @@ func (p *partition) take(ctx actor.Context, rec stream.Received) {
 		p.soil()
 		return
 	}
-	if careful(p.cp.Crashes) > 0 {
+	if careful(p.cp.Crashes) > 0 || len(p.held) > 0 {
 		p.held = append(p.held, rec)
 		p.handHeld(ctx)
 	} else {
@@ -262,35 +264,6 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 	ctx.Send(r.pid, p.delivery(rec))
 }
 
-// handHeld hands over the next careful batch once the one before is settled: its name goes into the checkpoint first, so that a
-// death over it is known (DESIGN §3 rule 5).
-func (p *partition) handHeld(ctx actor.Context) {
-	if p.batch > 0 || p.committing || len(p.held) == 0 {
-		return
-	}
-	size := careful(p.cp.Crashes)
-	if size == 0 {
-		size = len(p.held)
-	}
-	next := p.held[:min(size, len(p.held))]
-	first, last := next[0].Sequence, next[len(next)-1].Sequence
-	if p.cp.Named != first || p.cp.NamedLast != last {
-		named := p.cp
-		named.Named, named.NamedLast, named.NamedCount = first, last, 0
-		p.commitCheckpoint(named)
-		return // checkpointed calls again
-	}
-	p.held = slices.Clone(p.held[len(next):])
-	p.batch = len(next)
-	if first == last && p.cp.NamedCount >= deadlyAfter {
-		p.doomed[first] = ReasonDeadly
-		p.log.Warn("an entry killed its owner twice; it becomes a dead letter", "sequence", first)
-	}
-	for _, rec := range next {
-		p.hand(ctx, rec)
-	}
-}
-
 // settle notes that a user is done with entries.
 func (p *partition) settle(ctx actor.Context, user messages.User, seqs []uint64) {
 	if r := p.users[user]; r != nil {
@@ -313,10 +286,7 @@ func (p *partition) settleOne(ctx actor.Context, seq uint64) {
 	p.metrics.settled.Inc()
 	p.soil()
 	p.sinceClean++
-	if p.batch > 0 && seq >= p.cp.Named && seq <= p.cp.NamedLast {
-		p.batch--
-		p.handHeld(ctx)
-	}
+	p.settledInBatch(ctx, seq)
 	if p.dirty >= checkpointEvery {
 		p.flush()
 	}

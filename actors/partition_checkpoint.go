@@ -29,7 +29,7 @@ func (p *partition) flush() {
 	p.dirty, p.stats.dirtySince = 0, time.Time{}
 	next := p.cp.pack(p.led)
 	if next.Crashes > 0 && p.led.passed(next.CrashEnd, p.readUpTo) && len(p.held) == 0 {
-		next.Crashes, next.CrashEnd, next.Named, next.NamedLast, next.NamedCount = 0, 0, 0, 0, 0
+		next.Crashes, next.CrashEnd, next.Named, next.NamedLast, next.NamedCount, next.NamedBy = 0, 0, 0, 0, 0, ""
 	}
 	p.commitCheckpoint(next)
 }

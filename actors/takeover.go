@@ -121,27 +121,6 @@ func countCrash(ctx context.Context, log Log, c checkpoint) (checkpoint, error) 
 	if err != nil {
 		return c, err
 	}
-	c.Crashes++
-	c.CrashEnd = end
-	if c.Named != 0 && c.Named == c.NamedLast {
-		c.NamedCount++
-	}
+	c.died(end)
 	return c, nil
 }
-
-// careful is the size of the batches in which entries are handed over after so many crashes; 0 is no bound (DESIGN §3 rule 5).
-func careful(crashes uint32) int {
-	switch {
-	case crashes < 3:
-		return 0
-	case crashes == 3:
-		return 64
-	case crashes == 4:
-		return 8
-	default:
-		return 1
-	}
-}
-
-// deadlyAfter is the number of deaths over one entry, named alone, that make it a dead letter.
-const deadlyAfter = 2
