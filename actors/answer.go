@@ -131,7 +131,8 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 	case u.isLast(it, last) && !it.unknown:
 		return u.giveUp(ctx, it)
 	}
-	ctx.Send(u.shared.pid, &waiting{user: u.name, until: last.logTime.Add(platformRetryEvery + retryMargin)})
+	until, _ := u.nextDelivery(it, last)
+	ctx.Send(u.shared.pid, &waiting{user: u.name, until: until})
 	return false
 }
 
@@ -154,8 +155,30 @@ func (u *user) isLast(it *item, d delivery) bool {
 	return age >= time.Duration(u.account.Deliveries-1)*platformRetryEvery+platformRetryEvery/2
 }
 
-// windowOver: everything was read that WeChat could have delivered in the meantime.
-func (u *user) windowOver(ctx actor.Context) {
+// nextDelivery is until when WeChat's next delivery of the message is in the log, if there is one. expected tells whether its
+// absence proves anything: one of WeChat's times to deliver again lies in this owner's tenure. What WeChat delivered before may
+// have met a node that was down, and nobody knows of it (DESIGN §3 rule 13).
+func (u *user) nextDelivery(it *item, last delivery) (until time.Time, expected bool) {
+	open := u.since.Add(retryMargin) // callbacks are served a little after the takeover
+	left := u.deliveriesLeft(it, last)
+	for n := 1; n <= left; n++ {
+		if at := last.logTime.Add(time.Duration(n) * platformRetryEvery); at.After(open) {
+			return at.Add(retryMargin), true
+		}
+	}
+	return last.logTime.Add(time.Duration(max(left, 1))*platformRetryEvery + retryMargin), false
+}
+
+// deliveriesLeft is how often WeChat delivers the message again at most, by count and by age (DESIGN §3 rule 17).
+func (u *user) deliveriesLeft(it *item, last delivery) int {
+	age := last.logTime.Sub(time.Unix(it.in.GetCreateTime(), 0))
+	// CreateTime has whole seconds: a delivery that looks almost a whole round late may still be on time.
+	rounds := int((age + platformRetryEvery/10) / platformRetryEvery)
+	return max(u.account.Deliveries-max(len(it.deliveries), rounds+1), 0)
+}
+
+// windowOver: everything of the log up to a time was read, which may be all that WeChat could have delivered in the meantime.
+func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
 	if len(u.queue) == 0 || u.queue[0].phase != phaseCommitted {
 		return
 	}
@@ -165,16 +188,16 @@ func (u *user) windowOver(ctx actor.Context) {
 			return // a redelivery came; advance offers to it
 		}
 	}
-	last := it.deliveries[len(it.deliveries)-1]
+	until, expected := u.nextDelivery(it, it.deliveries[len(it.deliveries)-1])
+	if !readUpTo.After(until) {
+		return // the word was about the message before; this one has asked for its own
+	}
 	done := false
-	switch {
-	case !it.unknown:
-		done = u.giveUp(ctx, it)
-	case !u.isLast(it, last):
+	if it.unknown && expected {
 		// It would have been delivered again if it had not been written (DESIGN §3 rule 13).
 		u.st = u.st.Delivered(it.key)
 		done = true
-	default:
+	} else {
 		done = u.giveUp(ctx, it)
 	}
 	if done {

@@ -121,7 +121,7 @@ func (p *partition) letGo(ctx actor.Context, at time.Time) {
 		}
 		delete(p.waits, user)
 		if r := p.users[user]; r != nil && r.pid != nil {
-			ctx.Send(r.pid, &windowOver{})
+			ctx.Send(r.pid, &windowOver{readUpTo: at})
 		}
 	}
 }

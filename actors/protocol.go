@@ -33,8 +33,8 @@ type (
 		dead string
 		busy bool // the partition is more than half full: slow turns take the fallback
 	}
-	// windowOver tells a user's actor that everything up to the time it waits for was read.
-	windowOver struct{}
+	// windowOver tells a user's actor that everything of the log up to then was read.
+	windowOver struct{ readUpTo time.Time }
 	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
 	hurry struct{}
 	// compare tells a user's actor that the store has lost writes (rule 9).

@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,6 +243,31 @@ func TestFailedTakeoverKillsNoEntry(t *testing.T) {
 		time.Sleep(time.Second)
 		if s.text() != "re: innocent" || len(w.log.Letters()) != 0 {
 			t.Errorf("answer %q, %d dead letters", s.text(), len(w.log.Letters()))
+		}
+	})
+}
+
+// Rule 13: the end of one message's retry window says nothing about the next message, which took its place while the word was on its
+// way: the next one's redelivery gets its answer.
+func TestWindowOfTheMessageBefore(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.door.behave(func(d *door) { d.deaf = true })
+		a := w.message("u1", "1", strings.Repeat("long ", 500))
+		w.deliver(a)
+		time.Sleep(6 * time.Second)
+		w.door.behave(func(d *door) { d.deaf, d.slow = false, 400*time.Millisecond })
+		b := w.message("u1", "2", "more") // which needs no bot, so that its answer is out within the same turn
+		first := w.deliver(b)
+		w.door.close(first)
+		time.Sleep(450 * time.Millisecond)
+		if again := w.deliver(a); again.isDone() {
+			t.Fatal("the offer was meant to be on its way when the window ends")
+		}
+		time.Sleep(4550 * time.Millisecond)
+		w.door.behave(func(d *door) { d.slow = 0 })
+		if second := w.deliver(b); !strings.Contains(second.text(), "long ") {
+			t.Errorf("b's redelivery got %q", second.text())
 		}
 	})
 }

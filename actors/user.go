@@ -95,7 +95,7 @@ func (u *user) Receive(ctx actor.Context) {
 		u.heard(ctx, m)
 		u.advance(ctx)
 	case *windowOver:
-		u.windowOver(ctx)
+		u.windowOver(ctx, m.readUpTo)
 		u.advance(ctx)
 	case *hurry:
 		u.hurry()

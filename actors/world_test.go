@@ -218,9 +218,10 @@ type door struct {
 	mu    sync.Mutex
 	next  uint64
 	slots map[uint64]*slot
-	gone  bool // no responder
-	mute  bool // offers are heard and acted upon, but no verdict comes back
-	deaf  bool // offers get lost
+	gone  bool          // no responder
+	mute  bool          // offers are heard and acted upon, but no verdict comes back
+	deaf  bool          // offers get lost
+	slow  time.Duration // what an offer takes on its way
 }
 
 type slot struct {
@@ -279,6 +280,11 @@ func (d *door) close(s *slot) {
 // Offer implements Offers.
 func (d *door) Offer(_ context.Context, _ string, o *messages.Offer) (*messages.OfferReply, error) {
 	d.mu.Lock()
+	if slow := d.slow; slow > 0 {
+		d.mu.Unlock()
+		time.Sleep(slow)
+		d.mu.Lock()
+	}
 	defer d.mu.Unlock()
 	if d.gone {
 		return nil, stream.ErrNoIngress
