@@ -271,3 +271,33 @@ func TestWindowOfTheMessageBefore(t *testing.T) {
 		}
 	})
 }
+
+// Promise P2: the mark that an answer was written lives in the activation until the next commit. A replay that comes after the
+// activation has ended is told apart by its place in the log: it brings the answer back into nobody's queue.
+func TestReplayAfterTheActivationEnded(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"passivated": func(*world) { time.Sleep(5 * time.Minute) },
+		"new owner":  func(w *world) { time.Sleep(2 * time.Minute); w.kill(); w.start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.opts.PassivateAfter = time.Minute
+				w.start()
+				a := w.message("u1", "1", "a")
+				w.deliver(a)
+				time.Sleep(time.Second)
+				end(w)
+				s := w.door.open(a)
+				w.door.close(s)
+				w.accept(a, s)
+				time.Sleep(10 * time.Second)
+				if late := w.deliver(a); !late.isDone() || late.got() != nil {
+					t.Errorf("a repeat after minutes got %q, want success", late.text())
+				}
+				if next := w.deliver(w.message("u1", "2", "b")); next.text() != "re: b" {
+					t.Errorf("the next message got %q: an answer was given twice", next.text())
+				}
+			})
+		})
+	}
+}

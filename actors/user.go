@@ -237,7 +237,8 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 	}
 	it.outcome, it.phase, it.former = outcome, phaseCommitted, true
 	recorded, ok := u.st.Recorded(it.key)
-	if ok && recorded.Settled && it.began.UnixMilli()-recorded.AtMS > conversation.AnswerRetention.Milliseconds() {
+	settled := ok && recorded.SettledBefore(it.arrival.At)
+	if settled && it.began.UnixMilli()-recorded.AtMS > conversation.AnswerRetention.Milliseconds() {
 		ok = false
 	}
 	if !ok { // answered long ago, kept for later, or never to be answered: `success`
@@ -251,7 +252,7 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 		return
 	}
 	it.reply = reply
-	if recorded.Settled { // WeChat asks again, so it did not get what was written
+	if settled { // WeChat asks again, so it did not get what was written
 		u.trace(messages.StageJoined, it, it.deliveries[0], "recorded answer")
 		u.say(ctx, it.deliveries[0], it.key, reply)
 		u.finish(ctx, it, "repeated")

@@ -99,6 +99,14 @@ type Recorded struct {
 	AtMS    int64        `cbor:"3,keyasint" json:"at_ms"`
 	Settled bool         `cbor:"4,keyasint,omitempty" json:"settled"` // known to be delivered when this record was written
 	Repeat  bool         `cbor:"5,keyasint,omitempty" json:"-"`       // carries answers whose first delivery is unknown
+	// At is the message's own place in the log. Its entry is handed over again until the answer is settled, so a delivery that
+	// stands behind it and comes without it finds an answer that was settled, though the mark got lost.
+	At messages.Position `cbor:"6,keyasint,omitempty" json:"-"`
+}
+
+// SettledBefore tells whether the answer was settled before a delivery at that position came up by itself.
+func (r Recorded) SettledBefore(at messages.Position) bool {
+	return r.Settled || (r.At.Generation == at.Generation && at.After(r.At))
 }
 
 // Kept is an answer that found no open exchange and waits for the user's next message.

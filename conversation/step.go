@@ -93,7 +93,7 @@ func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, n
 	}
 	step.Outcome = messages.Outcome_OUTCOME_ANSWERED
 	next.Counts.Answered++
-	next.Answers = append(slices.Clip(next.Answers), Recorded{Key: a.Key, Answer: blob, AtMS: now.UnixMilli(), Repeat: repeat})
+	next.Answers = append(slices.Clip(next.Answers), Recorded{Key: a.Key, Answer: blob, AtMS: now.UnixMilli(), Repeat: repeat, At: a.At})
 	return next.remember(a, step.Outcome, limits, now), step, nil
 }
 
