@@ -37,6 +37,8 @@ type (
 	windowOver struct{ readUpTo time.Time }
 	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
 	hurry struct{}
+	// endFlood tells a user's actor, by itself, to record what a flood pushed out: it comes behind all that waits in the mailbox.
+	endFlood struct{}
 	// compare tells a user's actor that the store has lost writes (rule 9).
 	compare struct{}
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -300,4 +301,32 @@ func TestReplayAfterTheActivationEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rule 6: what a flood pushes out ends at once, and not with the turn that holds the queue up: the partition never stops for one user.
+func TestFloodBehindAWaitingMessage(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("stubborn", time.Hour)
+		w.start()
+		w.deliver(w.message("u1", "0", "stubborn"))
+		const flood = maxUnsettled + 1000
+		var last *slot
+		for i := range flood {
+			in := w.message("u1", fmt.Sprint("m", i), "x")
+			last = w.door.open(in)
+			w.accept(in, last)
+		}
+		synctest.Wait()
+		if other := w.deliver(w.message("u2", "1", "hi")); other.text() != "re: hi" {
+			t.Errorf("the other user got %q", other.text())
+		}
+		time.Sleep(time.Second)
+		if !last.isDone() || last.got() != nil {
+			t.Error("what the flood pushed out holds its exchange open")
+		}
+		st, _ := w.state("u1")
+		if st.Counts.Dropped != flood-maxQueued+1 {
+			t.Errorf("%d dropped", st.Counts.Dropped)
+		}
+	})
 }

@@ -127,15 +127,11 @@ func (u *user) apply(ctx actor.Context, it *item, said conversation.Said) {
 	u.trace(messages.StageCommitted, it, it.deliveries[0], conversation.OutcomeWord(step.Outcome))
 }
 
-// commit writes the next state by compare-and-set, with the messages that a flood pushed out, then waits for the barrier, and
-// publishes dead letters that the state names. False: the activation is over (DESIGN §3 rule 8: an outcome that is not a plain
-// success drops it, and the next one loads what is true).
+// commit writes the next state by compare-and-set, then waits for the barrier, and publishes dead letters that the state names.
+// False: the activation is over (DESIGN §3 rule 8: an outcome that is not a plain success drops it, and the next one loads what is
+// true).
 func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 	began := u.Now()
-	dropped := u.dropped
-	for _, f := range dropped {
-		next = next.Drop([]conversation.Arrival{f.arrival}, u.account.Limits, began)
-	}
 	value, err := next.Encode()
 	if err != nil {
 		u.fail(ctx, "encode the record", err)
@@ -161,16 +157,8 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		}
 		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
 	}
-	u.rec, u.st, u.dropped, u.synced = rec, next, nil, true
+	u.rec, u.st, u.synced = rec, next, true
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
-	for _, f := range dropped {
-		it := &item{key: f.arrival.Key, in: &messages.Inbound{}, arrival: f.arrival, deliveries: f.deliveries,
-			outcome: messages.Outcome_OUTCOME_DROPPED_FLOOD, began: began}
-		for _, d := range f.deliveries {
-			u.say(ctx, d, it.key, nil)
-		}
-		u.finish(ctx, it, "")
-	}
 	return u.publishBurials(ctx)
 }
 

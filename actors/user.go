@@ -99,6 +99,8 @@ func (u *user) Receive(ctx actor.Context) {
 		u.advance(ctx)
 	case *hurry:
 		u.hurry()
+	case *endFlood:
+		u.endFlood(ctx)
 	case *compare:
 		u.compareRecord(ctx)
 	case *messages.Inspect:
@@ -223,10 +225,38 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		u.queue = append(u.queue, it)
 	case conversation.Fresh:
 		if len(u.queue) >= maxQueued && m.dead == "" {
+			if len(u.dropped) == 0 {
+				ctx.Send(u.pid, &endFlood{})
+			}
 			u.dropped = append(u.dropped, flooded{arrival: a, deliveries: it.deliveries})
 			return
 		}
 		u.queue = append(u.queue, it)
+	}
+}
+
+// endFlood records the messages that a flood pushed out, by key alone and in one commit, and ends them with `success`. It waits for
+// no turn: a flood must not fill its partition while the first message is slow (DESIGN §3 rule 6).
+func (u *user) endFlood(ctx actor.Context) {
+	dropped, began := u.dropped, u.Now()
+	arrivals := make([]conversation.Arrival, len(dropped))
+	for i, f := range dropped {
+		arrivals[i] = f.arrival
+	}
+	if !u.commit(ctx, u.st.Drop(arrivals, u.account.Limits, began)) {
+		return
+	}
+	u.dropped = nil
+	silent := make(map[string]bool) // ingresses that gave no verdict: their slots end by themselves
+	for _, f := range dropped {
+		it := &item{key: f.arrival.Key, in: &messages.Inbound{}, arrival: f.arrival, deliveries: f.deliveries,
+			outcome: messages.Outcome_OUTCOME_DROPPED_FLOOD, began: began}
+		for _, d := range f.deliveries {
+			if ingress := d.slot.GetIngress(); !silent[ingress] {
+				silent[ingress] = u.say(ctx, d, it.key, nil) == messages.Verdict_VERDICT_UNKNOWN
+			}
+		}
+		u.finish(ctx, it, "")
 	}
 }
 
