@@ -18,7 +18,7 @@ type checkpoint struct {
 	Mark       string `cbor:"2,keyasint"`            // the owner that wrote it
 	Generation uint64 `cbor:"3,keyasint"`            // counts the logs that were put in this one's place
 	Floor      uint64 `cbor:"4,keyasint"`            // everything up to here is settled
-	FloorNS    int64  `cbor:"5,keyasint,omitempty"`  // log time of the floor, Unix nanoseconds
+	FloorNS    int64  `cbor:"5,keyasint,omitempty"`  // log time of the floor, or of the one before the generation; Unix nanoseconds
 	Above      []byte `cbor:"6,keyasint,omitempty"`  // settled above the floor: ascending distances as uvarints
 	Newest     uint64 `cbor:"7,keyasint,omitempty"`  // newest entry seen
 	NewestNS   int64  `cbor:"8,keyasint,omitempty"`  // its log time

@@ -330,3 +330,60 @@ func TestFloodBehindAWaitingMessage(t *testing.T) {
 		}
 	})
 }
+
+// Rule 4: a new generation is read by log time until its floor has moved, also by the owner after the next: what was settled half an
+// hour ago has no key any more, and would be applied anew.
+func TestCrashAfterAReplacedLog(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.deliver(w.message("u1", "1", "a"))
+		w.deliver(w.message("u1", "2", "b"))
+		time.Sleep(30 * time.Minute)
+		w.deliver(w.message("u1", "3", "c"))
+		time.Sleep(time.Second)
+		w.log.LoseTail(3)
+		<-w.gone
+		w.system.Shutdown()
+		w.start()
+		time.Sleep(time.Second)
+		w.kill()
+		w.start()
+		time.Sleep(10 * time.Second)
+		if w.bot.count("a") != 1 || w.bot.count("b") != 1 {
+			t.Errorf("the bot was asked %d times about a, %d about b", w.bot.count("a"), w.bot.count("b"))
+		}
+		d := w.deliver(w.message("u1", "4", "d"))
+		if d.text() != "re: d" {
+			t.Errorf("d got %q", d.text())
+		}
+		time.Sleep(time.Second)
+		if c := w.checkpoint(); c.Generation != 2 || c.Floor != 3 {
+			t.Errorf("checkpoint %+v", c)
+		}
+	})
+}
+
+// Rules 2 and 4: a floor that stood still for long makes a new generation read entries whose keys are rightly forgotten. What lies
+// before the last applied message in log time was applied, or had its end, though its place in the log is a new one.
+func TestOldEntriesInANewGeneration(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("slow", 2*time.Hour)
+		w.start()
+		w.deliver(w.message("u2", "0", "slow")) // holds the floor
+		w.deliver(w.message("u1", "1", "a"))
+		time.Sleep(30 * time.Minute)
+		w.deliver(w.message("u1", "2", "b"))
+		time.Sleep(time.Second)
+		w.deliver(w.message("u3", "3", "c"))
+		time.Sleep(500 * time.Millisecond)
+		w.log.LoseTail(4)
+		<-w.gone
+		w.system.Shutdown()
+		w.start()
+		time.Sleep(10 * time.Second)
+		if n := w.bot.count("a"); n != 1 {
+			t.Errorf("the bot was asked %d times about a message that was settled", n)
+		}
+		w.wantSaid("u1", "a", "b")
+	})
+}

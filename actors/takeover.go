@@ -80,10 +80,9 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 		s.replaced = !holds
 	}
 	if s.replaced {
-		s.cp, s.from = renewed(s.cp)
-	} else {
-		s.from = stream.Start{Sequence: s.cp.Floor + 1}
+		s.cp = renewed(s.cp)
 	}
+	s.from = s.cp.start()
 	if s.crashed {
 		if s.cp, err = countCrash(ctx, o.Log, s.cp); err != nil {
 			return s, err
@@ -106,13 +105,18 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 	return s, nil
 }
 
-// renewed is the checkpoint for a log that is not the one it was written for: a new generation, read by log time.
-func renewed(c checkpoint) (checkpoint, stream.Start) {
-	from := stream.Start{Sequence: 1}
-	if c.FloorNS != 0 {
-		from = stream.Start{Time: instant(c.FloorNS).Add(-replayBefore)}
+// renewed is the checkpoint for a log that is not the one it was written for: a new generation, without a floor. The log time of
+// the old floor stays, so that whoever comes next reads by it too until the floor has moved.
+func renewed(c checkpoint) checkpoint {
+	return checkpoint{Generation: c.Generation + 1, Crashes: c.Crashes, FloorNS: c.FloorNS}
+}
+
+// start is where an owner reads on.
+func (c checkpoint) start() stream.Start {
+	if c.Floor == 0 && c.FloorNS != 0 {
+		return stream.Start{Time: instant(c.FloorNS).Add(-replayBefore)}
 	}
-	return checkpoint{Generation: c.Generation + 1, Crashes: c.Crashes}, from
+	return stream.Start{Sequence: c.Floor + 1}
 }
 
 // countCrash notes that an owner died (DESIGN §3 rule 5): the counter is cleared once the floor passes today's end of the log.

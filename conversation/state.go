@@ -35,6 +35,23 @@ type State struct {
 
 	Follows Following `cbor:"11,keyasint,omitempty" json:"follows"`
 	Counts  Counts    `cbor:"12,keyasint" json:"counts"`
+
+	AppliedNS int64 `cbor:"13,keyasint,omitempty" json:"-"` // log time of Applied, Unix nanoseconds
+}
+
+// apply notes that the message's turn in the order of the log has come.
+func (s State) apply(a Arrival) State {
+	s.Applied, s.AppliedNS = a.At, a.LogTime.UnixNano()
+	return s
+}
+
+// hasPassed tells whether an arrival stands at or before the last applied message: by its place, and across generations of the
+// log, whose places say nothing about each other, by its log time.
+func (s State) hasPassed(a Arrival) bool {
+	if a.At.Generation != s.Applied.Generation && s.AppliedNS != 0 {
+		return a.LogTime.UnixNano() <= s.AppliedNS
+	}
+	return !a.At.After(s.Applied)
 }
 
 // Following is what the user's subscribe and unsubscribe events said last.

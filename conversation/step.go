@@ -26,12 +26,12 @@ const (
 	Lost                 // at or below the last applied position, and its key ought to be known: a dead letter, never a silent skip
 )
 
-// Classify sorts an arrival (DESIGN §3 rules 2 and 10). now is the present on the log's clock.
+// Classify sorts an arrival (DESIGN §3 rules 2, 4 and 10). now is the present on the log's clock.
 func (s State) Classify(a Arrival, limits Limits, now time.Time) (Class, messages.Outcome) {
 	if k, ok := s.Keys.Find(a.Key); ok {
 		return Known, k.Outcome
 	}
-	if a.At.After(s.Applied) {
+	if !s.hasPassed(a) {
 		return Fresh, 0
 	}
 	if a.LogTime.UnixMilli() <= s.HorizonMS {
@@ -65,7 +65,7 @@ func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, n
 	// mark may have been lost with an activation that wrote nothing after it.
 	next = next.settleAll()
 	next = next.converse(in, said, limits, now)
-	next.Applied = a.At
+	next = next.apply(a)
 	next.Counts.Turns++
 	switch in.GetKind() {
 	case messages.Kind_KIND_SUBSCRIBE:
@@ -156,7 +156,7 @@ func (s State) bury(b Burial) State {
 // then the burial published, then the message settled.
 func (s State) Bury(a Arrival, inOrder bool, reason, detail string, limits Limits, now time.Time) State {
 	if inOrder {
-		s.Applied = a.At
+		s = s.apply(a)
 	}
 	s = s.bury(Burial{Key: a.Key, Reason: reason, Detail: detail, AtMS: now.UnixMilli()})
 	return s.remember(a, messages.Outcome_OUTCOME_DEAD, limits, now)
