@@ -225,7 +225,9 @@ func (e *engine) serveCallbacks(ctx context.Context, admin string) error {
 	if err := server.Shutdown(within); err != nil {
 		_ = server.Close() // what is left is idle, or was warned about
 	}
-	_ = <-stopped // http.ErrServerClosed
+	if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve callbacks: %w", err)
+	}
 	return nil
 }
 

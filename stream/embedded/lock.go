@@ -39,8 +39,9 @@ func lockFolder(dir string) (*folderLock, error) {
 	return &folderLock{file: file}, nil
 }
 
-// Release gives the folder free. It may be called once.
-func (l *folderLock) Release() error { return l.file.Close() }
+// Release gives the folder free. It may be called once. Closing the file would not do: a child process that is being started
+// at this moment has a copy of it until it runs its own program.
+func (l *folderLock) Release() error { return errors.Join(unlockFile(l.file), l.file.Close()) }
 
 func writeHolder(file *os.File) error {
 	if err := file.Truncate(0); err != nil {
