@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -386,4 +387,44 @@ func TestOldEntriesInANewGeneration(t *testing.T) {
 		}
 		w.wantSaid("u1", "a", "b")
 	})
+}
+
+// Rule 19: a dead letter that a former activation committed and could not publish has its message in it when it is published.
+func TestLateDeadLetterHasItsMessage(t *testing.T) {
+	for name, crash := range map[string]bool{"new activation": false, "new owner": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.bot.panics = map[string]bool{"boom": true}
+				w.start()
+				w.deliver(w.message("u1", "0", "before")) // is read again by a new owner, in front of it
+				w.log.Fail(func(op string) error {
+					if op == "bury" {
+						return errors.New("full")
+					}
+					return nil
+				})
+				s := w.deliver(w.message("u1", "1", "boom"))
+				if crash {
+					w.kill()
+				}
+				w.log.Fail(nil)
+				if crash {
+					w.start()
+				}
+				time.Sleep(10 * time.Second)
+				letters := w.log.Letters()
+				for id, l := range letters {
+					if l.GetInbound().GetText().GetContent() != "boom" || l.GetSequence() != 2 {
+						t.Errorf("dead letter %s: %v", id, l)
+					}
+				}
+				if len(letters) != 1 || !s.isDone() {
+					t.Errorf("%d dead letters, exchange ended %v", len(letters), s.isDone())
+				}
+				if st, _ := w.state("u1"); len(st.Burials) != 0 {
+					t.Errorf("the record still names %d dead letters: they would be published again", len(st.Burials))
+				}
+			})
+		})
+	}
 }

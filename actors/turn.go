@@ -38,12 +38,12 @@ func (u *user) start(ctx actor.Context, it *item) {
 	case u.st.AsksForMore(it.in):
 		u.apply(ctx, it, conversation.Said{})
 	default:
-		u.ask(ctx, it, it.hurried)
+		u.ask(it, it.hurried)
 	}
 }
 
 // ask hands the turn to the bot, beside the mailbox: a model that takes 20 s blocks nobody, and its word comes as a message.
-func (u *user) ask(ctx actor.Context, it *item, hurry bool) {
+func (u *user) ask(it *item, hurry bool) {
 	it.phase = phaseAsking
 	u.turn++
 	turn, now := u.turn, u.Now()
@@ -88,13 +88,13 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 	if m.said.err != nil {
 		if !it.hurried { // once more, with what is at hand: the account's fallback at the least
 			it.hurried = true
-			u.ask(ctx, it, true)
+			u.ask(it, true)
 			return
 		}
 		u.Logger.Error("the bot failed; the message ends without an answer", "account", u.name.Account, "user", u.name.Hash(),
 			"key", it.key.String(), "error", m.said.err)
 		it.dead = ReasonPanic
-		if _, ok := m.said.err.(*botPanic); !ok {
+		if _, ok := errors.AsType[*botPanic](m.said.err); !ok {
 			it.dead = ReasonBot
 		}
 		u.start(ctx, it)
@@ -159,7 +159,7 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 	}
 	u.rec, u.st, u.synced = rec, next, true
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
-	return u.publishBurials(ctx)
+	return u.publishBurials(ctx, nil)
 }
 
 // durable waits for the barrier behind what a former activation committed: it may have ended between the commit and the barrier,
@@ -179,17 +179,25 @@ func (u *user) durable(ctx actor.Context) bool {
 }
 
 // publishBurials writes the dead letters that the record names, then forgets them: commit, publish, settle (DESIGN §3 rule 19).
-// A letter that is published again has the same id and is stored once.
-func (u *user) publishBurials(ctx actor.Context) bool {
+// A letter that is published again has the same id and is stored once. again is a message whose end a former activation committed,
+// and nil behind a commit of this one. Where a message ended without an answer its letter must carry it, and its entry, unsettled
+// as it is, is still to come.
+func (u *user) publishBurials(ctx actor.Context, again *item) bool {
+	named := len(u.st.Burials)
 	for _, b := range u.st.Burials {
 		letter := &messages.DeadLetter{
 			Generation: u.generation, Reason: b.Reason, Detail: b.Detail, AtMs: b.AtMS, Attempt: 1,
 			Inbound: &messages.Inbound{Account: u.name.Account, OpenId: u.name.OpenID, Key: b.Key[:]},
 		}
-		for _, it := range u.queue {
-			if it.key == b.Key {
-				letter.Inbound, letter.Sequence = it.in, it.arrival.At.Sequence
-			}
+		it := u.find(b.Key)
+		if it == nil && again != nil && again.key == b.Key {
+			it = again
+		}
+		switch {
+		case it != nil:
+			letter.Inbound, letter.Sequence = it.in, it.arrival.At.Sequence
+		case again != nil && len(b.Answer) == 0:
+			continue
 		}
 		if len(b.Answer) > 0 {
 			answer, err := b.Answer.Open()
@@ -208,7 +216,10 @@ func (u *user) publishBurials(ctx actor.Context) bool {
 		}
 		u.st = u.st.Published(b.Number)
 	}
-	return true
+	if len(u.st.Burials) == named {
+		return true
+	}
+	return u.commit(ctx, u.st) // so that nobody publishes them anew when an operator has long dealt with them
 }
 
 // nonzero is a fresh random id; 0 means none in the store's contract.

@@ -167,7 +167,6 @@ func (u *user) load(ctx actor.Context) {
 	}
 	u.rec, u.st, u.synced = rec, st, u.Barrier == nil
 	u.rec.Value = nil // it is in u.st
-	u.publishBurials(ctx)
 }
 
 // fail ends the activation over an error of the store or the log. The partition feeds the entries to another one.
@@ -253,7 +252,7 @@ func (u *user) endFlood(ctx actor.Context) {
 			outcome: messages.Outcome_OUTCOME_DROPPED_FLOOD, began: began}
 		for _, d := range f.deliveries {
 			if ingress := d.slot.GetIngress(); !silent[ingress] {
-				silent[ingress] = u.say(ctx, d, it.key, nil) == messages.Verdict_VERDICT_UNKNOWN
+				silent[ingress] = u.say(d, it.key, nil) == messages.Verdict_VERDICT_UNKNOWN
 			}
 		}
 		u.finish(ctx, it, "")
@@ -262,7 +261,7 @@ func (u *user) endFlood(ctx actor.Context) {
 
 // known handles a message whose outcome is committed.
 func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
-	if !u.durable(ctx) {
+	if !u.durable(ctx) || !u.publishBurials(ctx, it) {
 		return
 	}
 	it.outcome, it.phase, it.former = outcome, phaseCommitted, true
@@ -272,7 +271,7 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 		ok = false
 	}
 	if !ok { // answered long ago, kept for later, or never to be answered: `success`
-		u.say(ctx, it.deliveries[0], it.key, nil)
+		u.say(it.deliveries[0], it.key, nil)
 		u.finish(ctx, it, "repeated")
 		return
 	}
@@ -284,7 +283,7 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 	it.reply = reply
 	if settled { // WeChat asks again, so it did not get what was written
 		u.trace(messages.StageJoined, it, it.deliveries[0], "recorded answer")
-		u.say(ctx, it.deliveries[0], it.key, reply)
+		u.say(it.deliveries[0], it.key, reply)
 		u.finish(ctx, it, "repeated")
 		return
 	}

@@ -22,7 +22,7 @@ import (
 // Names of the streams and subjects (DESIGN §8). A subject has no OpenID in it: the server keeps an index entry per subject.
 const (
 	InStream   = "HY_IN"   // hy.in.<partition>.<account>: everything that users sent
-	DeadStream = "HY_DEAD" // hy.dead.<partition>.<account>: what could not be brought to its end
+	DeadStream = "HY_DEAD" // hy.dead.<partition>.<account>.<id>: what could not be brought to its end
 	inPrefix   = "hy.in."
 	deadPrefix = "hy.dead."
 	slotPrefix = "hy.slot." // core subjects: one per ingress process

@@ -179,7 +179,9 @@ func (l *Log) Bury(_ context.Context, _ int, _, id string, letter *messages.Dead
 	if err := l.failing("bury"); err != nil {
 		return err
 	}
-	l.letters[id] = letter
+	if _, ok := l.letters[id]; !ok {
+		l.letters[id] = letter
+	}
 	return nil
 }
 
