@@ -48,14 +48,15 @@ type verdict struct {
 	excused    int // accepted messages with the banner because the engine was down at the last delivery
 	thinking   int // last deliveries that got the thinking text
 	unknown    []string
-	inversions int // answers of one user that the platform noted in the other order, within its own scheduling
+	inversions int           // answers of one user that the platform noted in the other order, within its own scheduling
+	widest     time.Duration // of them
 }
 
 func (v *verdict) String() string {
 	return fmt.Sprintf("accepted %d, committed turns %d, answers received %d (%d by a redelivery, %d merged into another reply), "+
 		"dead letters with unknown delivery %d, never accepted %d, banners while the engine was down %d, thinking texts %d, "+
-		"noted the other way round within %v %d; violations %d", v.accepted, v.turned, v.delivered, v.redelivery, v.merged,
-		len(v.unknown), v.unaccepted, v.excused, v.thinking, scheduling, v.inversions, len(v.violations))
+		"noted the other way round %d by %v at most; violations %d", v.accepted, v.turned, v.delivered, v.redelivery, v.merged,
+		len(v.unknown), v.unaccepted, v.excused, v.thinking, v.inversions, v.widest, len(v.violations))
 }
 
 // fault notes a violation.
@@ -306,7 +307,7 @@ func (v *verdict) answers(openID string, entries []entry, got map[string][]given
 			case now.got.Seq < b.got.Seq && b.got.At.Sub(now.got.At) > scheduling:
 				v.fault("the answer to %s came %v before that to %s, an earlier message", e.text, b.got.At.Sub(now.got.At), b.name)
 			case now.got.Seq < b.got.Seq:
-				v.inversions++
+				v.inversions, v.widest = v.inversions+1, max(v.widest, b.got.At.Sub(now.got.At))
 			}
 		}
 		before = append(before, placed{e.text, now})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -20,12 +21,19 @@ import (
 // kills is how often the kill test kills each engine; the long form has 20.
 var kills = flag.Int("kills", 2, "kills of each engine in TestKill")
 
+// atOnce is how many of these tests run beside each other at least: they mostly wait for WeChat's five seconds.
+const atOnce = 4
+
 // workFolder holds the binary; it is removed at the end.
 var workFolder string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	var err error
+	err := flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0))))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if workFolder, err = os.MkdirTemp("", "hongyan-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
