@@ -42,7 +42,7 @@ func commitError(err error) string {
 //
 // An owner's own first offer that finds no ingress is refused: nobody but this actor could have sent the answer there. For a
 // former owner's commit the same silence is unknown, since that owner may have been heard (DESIGN §3 rule 12).
-func (u *user) say(ctx actor.Context, d delivery, key messages.Key, answer *messages.Answer) messages.Verdict {
+func (u *user) say(d delivery, key messages.Key, answer *messages.Answer) messages.Verdict {
 	if d.slot == nil {
 		return messages.Verdict_VERDICT_REFUSED
 	}
@@ -62,10 +62,10 @@ func (u *user) say(ctx actor.Context, d delivery, key messages.Key, answer *mess
 const verdictKept = 55 * time.Second
 
 // offer says the answer of a committed message to one delivery.
-func (u *user) offer(ctx actor.Context, it *item, d *delivery) messages.Verdict {
+func (u *user) offer(it *item, d *delivery) messages.Verdict {
 	d.tried = true
 	began := u.Now()
-	v := u.say(ctx, *d, it.key, it.reply)
+	v := u.say(*d, it.key, it.reply)
 	if v == messages.Verdict_VERDICT_OPEN {
 		v = messages.Verdict_VERDICT_UNKNOWN // not a verdict about an offer
 	}
@@ -109,9 +109,9 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 		if d.tried {
 			continue
 		}
-		switch u.offer(ctx, it, d) {
+		switch u.offer(it, d) {
 		case messages.Verdict_VERDICT_WRITTEN:
-			u.endSlots(ctx, it)
+			u.endSlots(it)
 			if it.reply != nil {
 				u.st = u.st.Delivered(it.key)
 			}
@@ -137,11 +137,11 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 }
 
 // endSlots ends the deliveries that are still open once one of them carried the answer: the message has been answered.
-func (u *user) endSlots(ctx actor.Context, it *item) {
+func (u *user) endSlots(it *item) {
 	for i := range it.deliveries {
 		if d := &it.deliveries[i]; !d.tried {
 			d.tried = true
-			u.say(ctx, *d, it.key, nil)
+			u.say(*d, it.key, nil)
 		}
 	}
 }
@@ -192,11 +192,9 @@ func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
 	if !readUpTo.After(until) {
 		return // the word was about the message before; this one has asked for its own
 	}
-	done := false
-	if it.unknown && expected {
-		// It would have been delivered again if it had not been written (DESIGN §3 rule 13).
+	done := it.unknown && expected
+	if done { // it would have been delivered again if it had not been written (DESIGN §3 rule 13)
 		u.st = u.st.Delivered(it.key)
-		done = true
 	} else {
 		done = u.giveUp(ctx, it)
 	}

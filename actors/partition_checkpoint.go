@@ -58,7 +58,7 @@ func (p *partition) writeCheckpoint(ctx context.Context, next checkpoint, base s
 	}
 	key := state.Checkpoint(p.tenure.Partition)
 	write := state.Write{Epoch: p.tenure.Epoch, WriteID: id, Incarnation: id, Value: value}
-	rec, repaired, err := p.shared.commit(ctx, key, base, write)
+	rec, repaired, err := p.commit(ctx, key, base, write)
 	if errors.Is(err, state.ErrConflict) && len(ours) > 0 {
 		var now state.Record
 		if now, err = p.Store.Load(ctx, key); err == nil {
@@ -66,14 +66,14 @@ func (p *partition) writeCheckpoint(ctx context.Context, next checkpoint, base s
 				result.err = state.ErrConflict
 				return result
 			}
-			rec, repaired, err = p.shared.commit(ctx, key, now, write)
+			rec, repaired, err = p.commit(ctx, key, now, write)
 		}
 	}
 	switch {
 	case err == nil:
 		result.rec, result.ours, result.repaired = rec, nil, repaired
 	case errors.Is(err, state.ErrUnknown):
-		result.ours = append(ours, id)
+		result.ours = append(result.ours, id)
 	}
 	result.err = err
 	return result
