@@ -13,7 +13,7 @@ import (
 
 // checkpoint is the truth about what of a partition is settled: one record in the store, beside the users that it covers, and
 // written after them (DESIGN §3 "Reading the log").
-type checkpoint struct {
+type checkpoint struct { //nolint:recvcheck // a value, which only its two mutators take by pointer
 	Schema     uint8  `cbor:"1,keyasint"`
 	Mark       string `cbor:"2,keyasint"`            // the owner that wrote it
 	Generation uint64 `cbor:"3,keyasint"`            // counts the logs that were put in this one's place
