@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -69,25 +70,29 @@ func (u *user) offer(it *item, d *delivery) messages.Verdict {
 	if v == messages.Verdict_VERDICT_OPEN {
 		v = messages.Verdict_VERDICT_UNKNOWN // not a verdict about an offer
 	}
-	if it.former && v == messages.Verdict_VERDICT_REFUSED && u.forgotten(d) {
-		v = messages.Verdict_VERDICT_UNKNOWN
+	if it.former && v == messages.Verdict_VERDICT_REFUSED && d.slot != nil {
+		// It may only mean that the ingress of a former owner's slot is gone or remembers no more.
+		if u.Now().Sub(d.logTime) > verdictKept || u.askFor(*d, it) == messages.Verdict_VERDICT_UNKNOWN {
+			v = messages.Verdict_VERDICT_UNKNOWN
+		}
 	}
+	d.unknown = v == messages.Verdict_VERDICT_UNKNOWN
 	u.metrics.offer.Observe(u.Now().Sub(began).Seconds())
 	u.metrics.verdict(v)
 	u.trace(messages.StageOffered, it, *d, verdictWord(v))
 	return v
 }
 
-// forgotten tells whether a refusal of a former owner's slot may only mean that its ingress is gone or remembers no more.
-func (u *user) forgotten(d *delivery) bool {
+// askFor asks for the verdict that the ingress keeps about an answer. Unknown also where it is gone, or remembers no more.
+func (u *user) askFor(d delivery, it *item) messages.Verdict {
 	if d.slot == nil {
-		return false
+		return messages.Verdict_VERDICT_REFUSED
 	}
-	if u.Now().Sub(d.logTime) > verdictKept {
-		return true
+	reply, err := u.Offers.Offer(u.ctx, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Key: it.key[:], Answer: it.reply, Ask: true})
+	if err != nil || reply.GetVerdict() == messages.Verdict_VERDICT_OPEN {
+		return messages.Verdict_VERDICT_UNKNOWN
 	}
-	_, err := u.Offers.Offer(u.ctx, d.slot.GetIngress(), &messages.Offer{Slot: d.slot.GetId(), Ask: true})
-	return err != nil
+	return reply.GetVerdict()
 }
 
 func verdictWord(v messages.Verdict) string {
@@ -116,9 +121,7 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 				u.st = u.st.Delivered(it.key)
 			}
 			return true
-		case messages.Verdict_VERDICT_REFUSED:
-		default:
-			it.unknown = true
+		default: // refused or unknown: the next one
 		}
 	}
 	if it.reply == nil {
@@ -128,7 +131,7 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 	switch {
 	case last.slot == nil: // nobody delivers this entry again
 		return u.giveUp(ctx, it)
-	case u.isLast(it, last) && !it.unknown:
+	case u.isLast(it, last) && !it.unknown():
 		return u.giveUp(ctx, it)
 	}
 	until, _ := u.nextDelivery(it, last)
@@ -192,8 +195,9 @@ func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
 	if !readUpTo.After(until) {
 		return // the word was about the message before; this one has asked for its own
 	}
-	done := it.unknown && expected
-	if done { // it would have been delivered again if it had not been written (DESIGN §3 rule 13)
+	// What nobody can tell would have been delivered again if it had not been written (DESIGN §3 rule 13).
+	done := u.wasWritten(it) || (it.unknown() && expected)
+	if done {
 		u.st = u.st.Delivered(it.key)
 	} else {
 		done = u.giveUp(ctx, it)
@@ -204,12 +208,40 @@ func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
 	}
 }
 
+// wasWritten asks once more for the verdicts that did not come back, and tells whether one of them is that the answer was written.
+func (u *user) wasWritten(it *item) bool {
+	for i := range it.deliveries {
+		d := &it.deliveries[i]
+		if !d.unknown {
+			continue
+		}
+		v := u.askFor(*d, it)
+		if v == messages.Verdict_VERDICT_WRITTEN {
+			return true
+		}
+		d.unknown = v == messages.Verdict_VERDICT_UNKNOWN
+	}
+	return false
+}
+
+// unknown tells whether nobody can tell if one of the deliveries carried the answer. A delivery that WeChat sent after its patience
+// with the one before had ended proves that the one before carried nothing (DESIGN §3 rule 13).
+func (it *item) unknown() bool {
+	for i, d := range it.deliveries {
+		gaveUp := func(later delivery) bool { return later.logTime.Sub(d.logTime) >= platformRetryEvery-retryMargin }
+		if d.unknown && !slices.ContainsFunc(it.deliveries[i+1:], gaveUp) {
+			return true
+		}
+	}
+	return false
+}
+
 // giveUp ends a message whose answer found no open exchange: the answer is kept for the user's next message, or, where its
 // delivery is unknown and must not be repeated, buried (DESIGN §3 rules 13 and 18). Both are commits of their own.
 func (u *user) giveUp(ctx actor.Context, it *item) bool {
 	now := u.Now()
 	recorded, _ := u.st.Recorded(it.key)
-	if it.unknown && (u.account.Unknown == UnknownNever || recorded.Repeat) {
+	if it.unknown() && (u.account.Unknown == UnknownNever || recorded.Repeat) {
 		next := u.st.Abandon(it.key, ReasonUnknown, "nobody can tell whether the last delivery reached the user", now)
 		if !u.commit(ctx, next) {
 			return false
@@ -217,7 +249,7 @@ func (u *user) giveUp(ctx actor.Context, it *item) bool {
 		u.trace(messages.StageDead, it, it.deliveries[0], ReasonUnknown)
 		return true
 	}
-	if !u.commit(ctx, u.st.Keep(it.key, it.unknown, u.account.Limits, now)) {
+	if !u.commit(ctx, u.st.Keep(it.key, it.unknown(), u.account.Limits, now)) {
 		return false
 	}
 	u.metrics.kept.Inc()

@@ -428,3 +428,70 @@ func TestLateDeadLetterHasItsMessage(t *testing.T) {
 		})
 	}
 }
+
+// Rule 13: a redelivery proves that the delivery before it was not answered, so nothing is unknown any more: the answer is kept, and
+// not buried, when the later deliveries are refused.
+func TestRedeliverySettlesTheUnknown(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.door.behave(func(d *door) { d.deaf = true })
+		in := w.message("u1", "1", "a")
+		w.deliver(in)
+		w.door.behave(func(d *door) { d.deaf = false })
+		for range 2 {
+			time.Sleep(5 * time.Second)
+			s := w.door.open(in)
+			w.door.close(s)
+			w.accept(in, s)
+			synctest.Wait()
+		}
+		next := w.deliver(w.message("u1", "2", "b"))
+		if n := len(w.log.Letters()); n != 0 || next.text() != "re: a\n\nre: b" {
+			t.Errorf("%d dead letters, next answer %q", n, next.text())
+		}
+	})
+}
+
+// Rule 12: the ingress keeps its verdict, and is asked for it before an answer counts as unknown at its last delivery.
+func TestVerdictIsAskedAgain(t *testing.T) {
+	for name, written := range map[string]bool{"written": true, "refused": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.start()
+				w.door.behave(func(d *door) { d.mute, d.deaf = written, !written })
+				in := w.message("u1", "1", "a")
+				in.CreateTime = time.Now().Add(-13 * time.Second).Unix() // WeChat's last delivery, by age
+				s := w.deliver(in)
+				w.door.close(s)
+				w.door.behave(func(d *door) { d.mute, d.deaf = false, false })
+				time.Sleep(10 * time.Second)
+				next, want := w.deliver(w.message("u1", "2", "b")), "re: b"
+				if !written {
+					want = "re: a\n\nre: b"
+				}
+				if n := len(w.log.Letters()); n != 0 || next.text() != want {
+					t.Errorf("%d dead letters, next answer %q, want %q", n, next.text(), want)
+				}
+			})
+		})
+	}
+}
+
+// Rule 12: an ingress that remembers a slot no more says nothing about it. A former owner's answer is then unknown, not refused.
+func TestForgottenVerdict(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.door.behave(func(d *door) { d.mute = true })
+		in := w.message("u1", "1", "a")
+		in.CreateTime = time.Now().Add(-13 * time.Second).Unix()
+		w.deliver(in)
+		w.kill()
+		w.door.behave(func(d *door) { d.mute, d.forgets = false, true })
+		w.start()
+		time.Sleep(20 * time.Second)
+		next := w.deliver(w.message("u1", "2", "b"))
+		if n := len(w.log.Letters()); n != 1 || next.text() != "re: b" {
+			t.Errorf("%d dead letters, next answer %q: it was written, and nobody knows", n, next.text())
+		}
+	})
+}

@@ -45,7 +45,6 @@ type item struct {
 	reply      *messages.Answer // of a committed turn; nil is `success`
 	outcome    messages.Outcome
 	former     bool   // committed by a former owner, or a former activation
-	unknown    bool   // an offer was sent and nobody can tell what became of it
 	dead       string // reason to bury it
 	began      time.Time
 	hurried    bool
@@ -57,6 +56,7 @@ type delivery struct {
 	logTime time.Time
 	slot    *messages.Slot
 	tried   bool
+	unknown bool // an offer was sent and nobody can tell what became of it
 }
 
 // flooded is a message beyond the queue, with its entries.

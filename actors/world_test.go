@@ -222,6 +222,8 @@ type door struct {
 	mute  bool          // offers are heard and acted upon, but no verdict comes back
 	deaf  bool          // offers get lost
 	slow  time.Duration // what an offer takes on its way
+
+	forgets bool // what became of slots that have ended
 }
 
 type slot struct {
@@ -296,6 +298,9 @@ func (d *door) Offer(_ context.Context, _ string, o *messages.Offer) (*messages.
 	verdict := messages.Verdict_VERDICT_REFUSED
 	switch {
 	case s == nil:
+	case s.done && d.forgets && o.GetAsk():
+		verdict = messages.Verdict_VERDICT_UNKNOWN
+	case s.done && d.forgets:
 	case s.done:
 		verdict = messages.Verdict_VERDICT_WRITTEN
 	case s.closed:
