@@ -10,6 +10,7 @@ import (
 	"hongyan/conversation"
 	"hongyan/messages"
 	"hongyan/state"
+	"hongyan/wechat"
 )
 
 // errHurry ends a call of the bot that holds up the partition.
@@ -99,6 +100,10 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 		}
 		u.start(ctx, it)
 		return
+	}
+	if a := m.said.said.Answer; a.GetContent() != nil && !wechat.Shows(a) {
+		u.Logger.Warn("the bot's answer has nothing that WeChat would show; the message ends in silence", "account", u.name.Account,
+			"user", u.name.Hash(), "key", it.key.String(), "link", m.said.link)
 	}
 	u.apply(ctx, it, m.said.said)
 }

@@ -30,9 +30,6 @@ func (s State) AsksForMore(in *messages.Inbound) bool {
 // compose makes the one reply of this occasion out of the kept answers and the new one, in that order, and keeps the rest.
 // repeat says that the reply carries an answer whose first delivery is unknown.
 func (s State) compose(key messages.Key, answer *messages.Answer, limits Limits, now time.Time) (State, *messages.Answer, bool, error) {
-	if answer != nil && isEmpty(answer) {
-		answer = nil
-	}
 	if len(s.Kept) == 0 && answer == nil {
 		return s, nil, false, nil
 	}
@@ -137,13 +134,6 @@ func withoutHint(b Blob, limits Limits) Blob {
 
 func textAnswer(s string) *messages.Answer {
 	return &messages.Answer{Content: &messages.Answer_Text{Text: &messages.TextAnswer{Content: s}}}
-}
-
-func isEmpty(a *messages.Answer) bool {
-	if t := a.GetText(); t != nil {
-		return strings.TrimSpace(t.GetContent()) == ""
-	}
-	return a.GetContent() == nil
 }
 
 // expireAnswers turns kept answers that are too old into dead letters.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hongyan/messages"
+	"hongyan/wechat"
 )
 
 // Arrival is one log entry of this user as it comes up.
@@ -60,6 +61,9 @@ type Step struct {
 //
 // The returned state is what must be committed before Step.Reply is offered to anybody.
 func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, now time.Time) (State, Step, error) {
+	if !in.GetKind().Repliable() || !wechat.Shows(said.Answer) {
+		said.Answer = nil // an ingress would refuse it, and all that is kept behind it, for ever
+	}
 	next := s.expireAnswers(limits, now)
 	// Answers leave in order, so whatever was recorded before this turn has been written, kept or buried (DESIGN §3 rule 15). Its
 	// mark may have been lost with an activation that wrote nothing after it.

@@ -31,6 +31,29 @@ func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]
 	return w.finish(), nil
 }
 
+// Shows tells whether WeChat would show anything of the answer. What it would not show, being nil, blank, or without its media id or
+// articles, must not be sent: the user would see a fault banner.
+func Shows(a *messages.Answer) bool {
+	switch c := a.GetContent().(type) {
+	case *messages.Answer_Text:
+		return strings.TrimFunc(c.Text.GetContent(), invisible) != ""
+	case *messages.Answer_Image:
+		return c.Image.GetMediaId() != ""
+	case *messages.Answer_Voice:
+		return c.Voice.GetMediaId() != ""
+	case *messages.Answer_Video:
+		return c.Video.GetMediaId() != ""
+	case *messages.Answer_Music:
+		return c.Music.GetThumbMediaId() != ""
+	case *messages.Answer_News:
+		return len(c.News.GetArticles()) > 0
+	case *messages.Answer_Transfer:
+		return true
+	default:
+		return false
+	}
+}
+
 // answer writes MsgType and body. It returns false for an answer that must not be sent.
 func (w *writer) answer(a *messages.Answer, toEvent bool) bool {
 	switch c := a.GetContent().(type) {

@@ -206,3 +206,37 @@ func BenchmarkEncodeReply(b *testing.B) {
 		}
 	}
 }
+
+// What WeChat would not show is exactly what becomes a bare success.
+func TestShows(t *testing.T) {
+	t.Parallel()
+	in := &messages.Inbound{OpenId: "u1", ToUser: "gh_1", Kind: messages.Kind_KIND_TEXT}
+	for name, tt := range map[string]struct {
+		answer *messages.Answer
+		want   bool
+	}{
+		"nil":              {nil, false},
+		"nothing":          {&messages.Answer{}, false},
+		"text":             {answer(t, `text: {content: "hi"}`), true},
+		"blank text":       {answer(t, `text: {content: " \n\001"}`), false},
+		"image":            {answer(t, `image: {media_id: "m"}`), true},
+		"image without id": {answer(t, `image: {}`), false},
+		"voice":            {answer(t, `voice: {media_id: "m"}`), true},
+		"voice without id": {answer(t, `voice: {}`), false},
+		"video":            {answer(t, `video: {media_id: "m"}`), true},
+		"video without id": {answer(t, `video: {title: "t"}`), false},
+		"music":            {answer(t, `music: {thumb_media_id: "m"}`), true},
+		"music without id": {answer(t, `music: {title: "t"}`), false},
+		"news":             {answer(t, `news: {articles: {title: "t"}}`), true},
+		"no articles":      {answer(t, `news: {}`), false},
+		"transfer":         {answer(t, `transfer: {}`), true},
+	} {
+		body, err := wechat.EncodeReply(in, tt.answer, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := wechat.Shows(tt.answer); got != tt.want || got == bytes.Equal(body, wechat.Success) {
+			t.Errorf("%s: shows %v, want %v; the reply has %d bytes", name, got, tt.want, len(body))
+		}
+	}
+}
