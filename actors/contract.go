@@ -97,4 +97,5 @@ const (
 	ReasonUndecodable = "undecodable" // the log entry is no entry
 	ReasonNoAccount   = "no_account"  // its account is not configured any more
 	ReasonBot         = "bot"         // the bot could not be asked
+	ReasonUnreadable  = "unreadable"  // its user's record cannot be read
 )

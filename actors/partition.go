@@ -128,16 +128,20 @@ func (p *partition) Receive(ctx actor.Context) {
 	case *caughtUp:
 		p.release(ctx, m.at)
 	case *buried:
-		if m.err != nil {
+		switch {
+		case m.err != nil && p.stopped: // the next owner reads the entry again
+		case m.err != nil:
 			p.log.Warn("a dead letter was not written and is tried again", "sequence", m.rec.Sequence, "error", m.err)
 			p.bury(m.rec, m.reason, m.detail)
-		} else {
+		default:
 			p.settleOne(ctx, m.rec.Sequence)
 		}
 	case *actor.Terminated:
 		p.lost(m.Who)
 	case *panicked:
 		p.panicked(m)
+	case *unreadable:
+		p.unreadable(m)
 	case *behind:
 		p.soil() // the next checkpoint finds out whether it is lost too
 	case *evicted:

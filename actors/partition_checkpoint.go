@@ -21,9 +21,9 @@ type checkpointResult struct {
 	repaired bool // the store had lost the record
 }
 
-// flush writes the ledger's view, unless a commit is under way: then the next tick does.
+// flush writes the ledger's view, unless a commit is under way: then the next tick does. At the end of a release that is left to ended.
 func (p *partition) flush() {
-	if p.committing || p.led == nil {
+	if p.committing || p.stopped || p.led == nil {
 		return
 	}
 	p.dirty, p.stats.dirtySince = 0, time.Time{}

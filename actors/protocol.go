@@ -52,6 +52,11 @@ type (
 		user  messages.User
 		until time.Time
 	}
+	// unreadable tells the partition that a user's record is there and cannot be read.
+	unreadable struct {
+		user messages.User
+		err  error
+	}
 	// behind tells the partition that the store had lost a user's record.
 	behind struct{}
 	// evicted tells the partition that a later owner has written: this one must step down.

@@ -74,6 +74,25 @@ func (p *partition) panicked(m *panicked) {
 	}
 }
 
+// unreadableAfter is how often in a row a record may be unreadable, for about a minute, before its user's messages end: a node of
+// another version may read it, and an operator may repair it.
+const unreadableAfter = 20
+
+// unreadable ends the entries of a user whose record cannot be read as dead letters. They would hold the floor for ever, and in the
+// end stop the whole partition (DESIGN §3 rule 6). The record stays as it is.
+func (p *partition) unreadable(m *unreadable) {
+	r := p.users[m.user]
+	if r == nil || r.failures < unreadableAfter || p.stopped {
+		return
+	}
+	p.log.Error("a user's record cannot be read; the user's messages end as dead letters", "user", m.user.Hash(),
+		"account", m.user.Account, "messages", len(r.entries), "error", m.err)
+	for _, rec := range r.entries {
+		p.bury(rec, ReasonUnreadable, m.err.Error())
+	}
+	r.entries = nil
+}
+
 // respawnDue starts the actors of users whose entries wait since theirs was lost.
 func (p *partition) respawnDue(ctx actor.Context, now time.Time) {
 	if p.live == len(p.users) {

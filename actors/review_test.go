@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"hongyan/messages"
+	"hongyan/state"
 	"hongyan/state/memory"
 )
 
@@ -492,6 +493,31 @@ func TestForgottenVerdict(t *testing.T) {
 		next := w.deliver(w.message("u1", "2", "b"))
 		if n := len(w.log.Letters()); n != 1 || next.text() != "re: b" {
 			t.Errorf("%d dead letters, next answer %q: it was written, and nobody knows", n, next.text())
+		}
+	})
+}
+
+// Rule 6: a user whose record cannot be read holds the floor for a minute, not for ever: a partition never stops for one user.
+func TestUnreadableRecord(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		commitAs(t, w, "u1", state.Record{Value: []byte("garbage")}, w.epoch)
+		w.deliver(w.message("u1", "1", "a"))
+		if other := w.deliver(w.message("u2", "2", "b")); other.text() != "re: b" {
+			t.Errorf("the other user got %q", other.text())
+		}
+		time.Sleep(30 * time.Second)
+		if n := len(w.log.Letters()); n != 0 {
+			t.Errorf("%d dead letters after half a minute", n)
+		}
+		time.Sleep(time.Minute)
+		for _, l := range w.log.Letters() {
+			if l.GetReason() != ReasonUnreadable || l.GetInbound().GetText().GetContent() != "a" {
+				t.Errorf("dead letter %v", l)
+			}
+		}
+		if c := w.checkpoint(); c.Floor != 2 || len(w.log.Letters()) != 1 {
+			t.Errorf("floor %d, %d dead letters", c.Floor, len(w.log.Letters()))
 		}
 	})
 }

@@ -152,6 +152,10 @@ func (u *user) load(ctx actor.Context) {
 	switch {
 	case errors.Is(err, state.ErrNotFound):
 		return
+	case errors.Is(err, state.ErrCorrupt):
+		ctx.Send(u.shared.pid, &unreadable{user: u.name, err: err})
+		u.fail(ctx, "load the record", err)
+		return
 	case err != nil:
 		u.fail(ctx, "load the record", err)
 		return
@@ -162,6 +166,7 @@ func (u *user) load(ctx actor.Context) {
 	}
 	st, err := conversation.Decode(rec.Value)
 	if err != nil {
+		ctx.Send(u.shared.pid, &unreadable{user: u.name, err: err})
 		u.fail(ctx, "decode the record", err)
 		return
 	}
