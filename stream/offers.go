@@ -49,18 +49,19 @@ func (o *Offers) Serve(ctx context.Context, ingress string, slots Slots) error {
 		o.mu.Unlock()
 	}()
 
-	var calls sync.WaitGroup
-	defer calls.Wait()
-	places := make(chan struct{}, 1024)
+	places := make(chan struct{}, 1024) // one per call under way
 	sub, err := o.conn.Subscribe(slotPrefix+ingress, func(m *nats.Msg) {
 		offer := new(messages.Offer)
 		if err := proto.Unmarshal(m.Data, offer); err != nil {
 			return // not ours: the sender's request runs into its timeout
 		}
-		places <- struct{}{}
-		calls.Add(1)
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		go func() { // ended by the slot's verdict or offerTimeout; Serve waits for it
-			defer func() { <-places; calls.Done() }()
+			defer func() { <-places }()
 			within, cancel := context.WithTimeout(ctx, offerTimeout)
 			defer cancel()
 			data, err := proto.Marshal(slots.Offer(within, offer))
@@ -73,7 +74,11 @@ func (o *Offers) Serve(ctx context.Context, ingress string, slots Slots) error {
 		return fmt.Errorf("serve the slots of ingress %s: %w", ingress, err)
 	}
 	<-ctx.Done()
-	if err := sub.Unsubscribe(); err != nil && !o.conn.IsClosed() {
+	err = sub.Unsubscribe()
+	for range cap(places) { // all places are taken once no call is under way, and none can begin
+		places <- struct{}{}
+	}
+	if err != nil && !o.conn.IsClosed() {
 		return fmt.Errorf("stop serving the slots of ingress %s: %w", ingress, err)
 	}
 	return nil
