@@ -65,7 +65,7 @@ func (v *verdict) fault(format string, args ...any) {
 }
 
 // scheduling is by how much the platform's goroutines may note two replies in the other order than they came.
-const scheduling = 500 * time.Millisecond
+const scheduling = time.Second
 
 // told is one message as the platform knows it.
 type told struct {
