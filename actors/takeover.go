@@ -15,6 +15,7 @@ type Tenure struct {
 	Partition int
 	Epoch     uint64 // 1 + max(lease, checkpoint) at the time it was won
 	Mark      string // random owner mark
+	TakenOver func() // called once the epoch stands in the checkpoint; nil: nobody waits for it
 }
 
 // replayBefore is how far before the floor's log time a replaced log is read again; keys deduplicate (DESIGN §3 rule 4).
@@ -101,6 +102,9 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 	})
 	if err != nil {
 		return s, fmt.Errorf("put epoch %d into the checkpoint of partition %d: %w", t.Epoch, t.Partition, err)
+	}
+	if t.TakenOver != nil {
+		t.TakenOver()
 	}
 	return s, nil
 }

@@ -118,7 +118,7 @@ func TestMissingCheckpoint(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.deliver(w.message("u1", "1", "a"))
 		w.opts = Options{Log: w.log, Store: w.store, Random: w.random, Now: time.Now}
-		_, err := takeover(t.Context(), &w.opts, Tenure{Epoch: 1})
+		_, err := takeover(t.Context(), &w.opts, Tenure{Epoch: 1, TakenOver: func() { t.Error("was called taken over") }})
 		if !errors.Is(err, ErrNoCheckpoint) {
 			t.Errorf("takeover over a log without its checkpoint: %v", err)
 		}
@@ -130,8 +130,16 @@ func TestFormerOwnersCheckpointIsRefused(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
 		w.deliver(w.message("u1", "1", "a"))
-		if _, err := takeover(t.Context(), &w.opts, Tenure{Epoch: w.epoch + 1, Mark: "later"}); err != nil {
-			t.Fatal(err)
+		later := Tenure{Epoch: w.epoch + 1, Mark: "later"}
+		told := 0
+		later.TakenOver = func() {
+			told++
+			if epoch, err := CheckpointEpoch(t.Context(), w.store, later.Partition); epoch != later.Epoch || err != nil {
+				t.Errorf("called taken over while the checkpoint has epoch %d, %v", epoch, err)
+			}
+		}
+		if _, err := takeover(t.Context(), &w.opts, later); err != nil || told != 1 {
+			t.Fatalf("%v; told %d times", err, told)
 		}
 		w.deliver(w.message("u1", "2", "b"))
 		<-w.gone // its checkpoint was refused

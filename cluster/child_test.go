@@ -83,8 +83,8 @@ func (d *durableCheckpoints) write(own Ownership) bool {
 	return err == nil
 }
 
-func (d *durableCheckpoints) Props(own Ownership) *actor.Props {
-	users := &testPartition{store: newTenures(), own: own} // only for its answers
+func (d *durableCheckpoints) Props(own Ownership, takenOver func()) *actor.Props {
+	users := &testPartition{store: newTenures(), own: own, takenOver: takenOver} // only for its answers
 	return actor.PropsFromFunc(func(ctx actor.Context) {
 		switch ctx.Message().(type) {
 		case *actor.Started:
@@ -93,6 +93,7 @@ func (d *durableCheckpoints) Props(own Ownership) *actor.Props {
 				ctx.Stop(ctx.Self())
 				return
 			}
+			takenOver()
 			d.say(childEvent{Kind: "start", Ownership: own})
 		case *actor.Stopped:
 			d.say(childEvent{Kind: "stop", Ownership: own})

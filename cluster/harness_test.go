@@ -103,9 +103,10 @@ type panicMessage struct{}
 type tenures struct {
 	mu          sync.Mutex
 	checkpoints map[int]uint64
-	log         []Ownership // every start, in order
-	stubborn    bool        // actors ignore the release message
-	running     map[int]int // actors alive per partition
+	log         []Ownership     // every start, in order
+	stubborn    bool            // actors ignore the release message
+	slow        <-chan struct{} // partition 0 is taken over once it is closed; nil: at once
+	running     map[int]int     // actors alive per partition
 	overlaps    int
 }
 
@@ -117,8 +118,8 @@ func (s *tenures) CheckpointEpoch(_ context.Context, p int) (uint64, error) {
 	return s.checkpoints[p], nil
 }
 
-func (s *tenures) Props(o Ownership) *actor.Props {
-	return actor.PropsFromProducer(func() actor.Actor { return &testPartition{store: s, own: o} })
+func (s *tenures) Props(o Ownership, takenOver func()) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor { return &testPartition{store: s, own: o, takenOver: takenOver} })
 }
 
 func (s *tenures) of(p int) []Ownership {
@@ -156,8 +157,9 @@ func (s *tenures) actors() int {
 }
 
 type testPartition struct {
-	store *tenures
-	own   Ownership
+	store     *tenures
+	own       Ownership
+	takenOver func()
 }
 
 func (a *testPartition) Receive(ctx actor.Context) {
@@ -173,6 +175,14 @@ func (a *testPartition) Receive(ctx actor.Context) {
 		if a.store.checkpoints[a.own.Partition] >= a.own.Epoch {
 			ctx.Stop(ctx.Self()) // evicted by the checkpoint
 			return
+		}
+		if hold := a.store.slow; hold != nil && a.own.Partition == 0 {
+			go func() { // ended by the test
+				<-hold
+				a.takenOver()
+			}()
+		} else {
+			a.takenOver()
 		}
 		a.store.checkpoints[a.own.Partition] = a.own.Epoch
 	case *actor.Stopped:

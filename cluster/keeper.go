@@ -36,8 +36,9 @@ type keeper struct {
 	node      *Node
 	partition int
 	log       *slog.Logger
-	running   atomic.Bool // the actor was started and not yet told to end
-	panicked  atomic.Bool // the actor of this tenure panicked; set by its guardian
+	running   atomic.Bool                 // the actor was started and not yet told to end
+	takenOver atomic.Pointer[atomic.Bool] // of the tenure that runs: its epoch stands in the checkpoint; nil without one
+	panicked  atomic.Bool                 // the actor of this tenure panicked; set by its guardian
 	guardian  *actor.RootContext
 
 	faults      int       // tenures in a row that ended in a fault or never began
@@ -191,6 +192,12 @@ func (k *keeper) passOver(v *view, old Lease) error {
 	return errLeaseHeld
 }
 
+// serves tells whether the partition's actor runs and has put its epoch into the checkpoint.
+func (k *keeper) serves() bool {
+	taken := k.takenOver.Load()
+	return k.running.Load() && taken != nil && taken.Load()
+}
+
 // tenure runs the partition's actor until it ends or has to.
 func (k *keeper) tenure(own taken) {
 	n := k.node
@@ -198,7 +205,14 @@ func (k *keeper) tenure(own taken) {
 	n.holding.Add(1)
 	defer n.holding.Add(-1)
 	k.panicked.Store(false)
-	pid, err := k.guardian.SpawnNamed(n.opts.Owner.Props(own.Ownership), PartitionActorID(k.partition))
+	var taken atomic.Bool // its own for each tenure: a word that comes late counts for nothing
+	k.takenOver.Store(&taken)
+	defer k.takenOver.Store(nil)
+	props := n.opts.Owner.Props(own.Ownership, func() {
+		taken.Store(true)
+		n.advanced()
+	})
+	pid, err := k.guardian.SpawnNamed(props, PartitionActorID(k.partition))
 	if err != nil {
 		k.log.Error("the partition's actor cannot be started", "epoch", own.Epoch, "error", err)
 		k.pause()
@@ -209,10 +223,7 @@ func (k *keeper) tenure(own taken) {
 	n.metrics.takeoverTime.Observe(time.Since(k.wantedSince).Seconds())
 	n.metrics.owned.Inc()
 	k.running.Store(true)
-	select {
-	case n.progress <- struct{}{}:
-	default: // somebody else said so already
-	}
+	n.advanced() // the actor may have been quicker
 	k.log.Debug("the partition is owned", "epoch", own.Epoch, "mark", own.Mark, "planned", own.Planned)
 
 	began := time.Now()

@@ -30,9 +30,10 @@ type Ownership struct {
 type Partitions interface {
 	// CheckpointEpoch is the epoch in the partition's checkpoint, 0 if there is none yet.
 	CheckpointEpoch(ctx context.Context, partition int) (uint64, error)
-	// Props makes the partition's actor for one tenure. The actor ends by itself when its epoch turns out to be stale, and
-	// after Options.ReleaseMessage. It answers *messages.Activate with *messages.Activated.
-	Props(o Ownership) *actor.Props
+	// Props makes the partition's actor for one tenure. The actor calls takenOver, from any goroutine, once its epoch stands in
+	// the checkpoint. It ends by itself when its epoch turns out to be stale, and after Options.ReleaseMessage. It answers
+	// *messages.Activate with *messages.Activated.
+	Props(o Ownership, takenOver func()) *actor.Props
 }
 
 // Options configure a Node. All fields without a default must be set.
@@ -70,7 +71,7 @@ type Node struct {
 	holding    atomic.Int32 // keepers that have an actor running or stopping
 	started    atomic.Bool
 	ready      chan struct{}
-	progress   chan struct{} // a keeper started its actor
+	progress   chan struct{} // a partition came a step further
 	now        func() time.Time
 }
 
@@ -198,6 +199,14 @@ func (n *Node) serve(ctx context.Context) error {
 	return g.Wait()
 }
 
+// advanced wakes announceReady: a partition came a step further.
+func (n *Node) advanced() {
+	select {
+	case n.progress <- struct{}{}:
+	default: // somebody else said so already
+	}
+}
+
 // announceReady closes Ready when it is time. It returns nil then or when ctx ends.
 func (n *Node) announceReady(ctx context.Context) error {
 	for {
@@ -217,15 +226,16 @@ func (n *Node) announceReady(ctx context.Context) error {
 
 func (n *Node) ownsDesired(v *view) bool {
 	for _, k := range n.keepers {
-		if v.wants(k.partition) && !k.running.Load() {
+		if v.wants(k.partition) && !k.serves() {
 			return false
 		}
 	}
 	return true
 }
 
-// Ready is closed once every partition that belongs on this node is owned and its actor was started; the actor may still be
-// busy with its checkpoint.
+// Ready is closed once every partition that belongs on this node is owned, and its actor has put its epoch into the checkpoint.
+// Whoever writes messages waits for it: over a log with entries, a partition that never had a checkpoint looks like one that
+// lost it (DESIGN §3 rule 3).
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // System is the node's actor system.

@@ -309,3 +309,28 @@ func TestRequestSurvivesALostActor(t *testing.T) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
+
+// TestReadyWaitsForTheCheckpoints: an actor that was started has not taken its partition over yet. A message that came in between
+// would stand in the log before the partition has a checkpoint, and no owner could start over it (DESIGN §3 rule 3).
+func TestReadyWaitsForTheCheckpoints(t *testing.T) {
+	s := startNATS(t)
+	owner := newTenures()
+	slow := make(chan struct{})
+	owner.slow = slow
+	n := start(t, s, owner)
+	eventually(t, "all actors run", func() bool { return n.owned() == 8 && owner.actors() == 8 })
+	eventually(t, "the others are taken over", func() bool {
+		for _, k := range n.keepers[1:] {
+			if !k.serves() {
+				return false
+			}
+		}
+		return true
+	})
+	v, _ := n.board.load()
+	if n.ownsDesired(v) {
+		t.Error("the node is ready while a partition is still being taken over")
+	}
+	close(slow)
+	n.awaitReady(t)
+}

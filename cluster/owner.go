@@ -23,6 +23,6 @@ func (o owner) CheckpointEpoch(ctx context.Context, partition int) (uint64, erro
 	return actors.CheckpointEpoch(ctx, o.store, partition)
 }
 
-func (o owner) Props(own Ownership) *actor.Props {
-	return o.engine.Partition(actors.Tenure{Partition: own.Partition, Epoch: own.Epoch, Mark: own.Mark})
+func (o owner) Props(own Ownership, takenOver func()) *actor.Props {
+	return o.engine.Partition(actors.Tenure{Partition: own.Partition, Epoch: own.Epoch, Mark: own.Mark, TakenOver: takenOver})
 }
