@@ -162,7 +162,7 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		}
 		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
 	}
-	u.rec, u.st, u.synced = rec, next, true
+	u.rec, u.st, u.synced, u.fenced = rec, next, true, true
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
 	return u.publishBurials(ctx, nil)
 }

@@ -32,6 +32,7 @@ type user struct {
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
+	fenced  bool               // this activation has committed: no write of a former one can land any more
 	stopped bool
 }
 
@@ -286,6 +287,9 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 		return
 	}
 	it.reply = reply
+	if !settled && !u.fenced && !u.commit(ctx, u.st) {
+		return // a former activation may have given up this answer and not have heard of it: only a commit tells (DESIGN §3 rule 8)
+	}
 	if settled { // WeChat asks again, so it did not get what was written
 		u.trace(messages.StageJoined, it, it.deliveries[0], "recorded answer")
 		u.say(it.deliveries[0], it.key, reply)
