@@ -1,16 +1,17 @@
 package actors
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/messages"
+	"hongyan/stream"
 )
 
-// batch is the entries that were handed over with care and are not settled yet, by the first and the last of them.
-type batch struct {
-	first, last uint64
-	open        int
-}
+// batch is the entries that were handed over with care and are not settled yet.
+type batch map[uint64]struct{}
 
 // careful is the size of the batches in which entries are handed over after so many crashes; 0 is no bound (DESIGN §3 rule 5).
 func careful(crashes uint32) int {
@@ -39,13 +40,13 @@ func (p *partition) handHeld(ctx actor.Context) {
 	size := careful(p.cp.Crashes)
 	if size == 0 {
 		held := p.held
-		p.held, p.batch = nil, batch{}
+		p.held, p.batch = nil, nil
 		for _, rec := range held {
 			p.hand(ctx, rec)
 		}
 		return
 	}
-	if p.batch.open > 0 || p.committing {
+	if len(p.batch) > 0 || p.committing {
 		return
 	}
 	next := p.held[:min(size, len(p.held))]
@@ -55,22 +56,40 @@ func (p *partition) handHeld(ctx actor.Context) {
 		return // checkpointed calls again
 	}
 	p.held = slices.Clone(p.held[len(next):])
-	p.batch = batch{first: first, last: last, open: len(next)}
+	p.batch = make(batch, len(next))
 	if first == last && p.cp.NamedCount >= deadlyAfter {
 		p.doomed[first] = ReasonDeadly
 		p.log.Warn("an entry killed its owner twice; it becomes a dead letter", "sequence", first)
 	}
 	for _, rec := range next {
+		p.batch[rec.Sequence] = struct{}{}
+	}
+	for _, rec := range next {
 		p.hand(ctx, rec)
 	}
+	p.held = slices.DeleteFunc(p.held, func(rec stream.Received) bool {
+		joins := p.joins(rec)
+		if joins {
+			p.hand(ctx, rec)
+		}
+		return joins
+	})
+}
+
+// joins tells whether an entry is one more delivery of a message that its user's actor has in hand. It is no new danger and needs no
+// care, and the message may be waiting for it.
+func (p *partition) joins(rec stream.Received) bool {
+	in := rec.Entry.GetInbound()
+	r := p.users[messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}]
+	return r != nil && slices.ContainsFunc(r.entries, func(have stream.Received) bool {
+		return bytes.Equal(have.Entry.GetInbound().GetKey(), in.GetKey())
+	})
 }
 
 // settledInBatch notes that an entry of the careful batch is settled.
 func (p *partition) settledInBatch(ctx actor.Context, seq uint64) {
-	if p.batch.open > 0 && seq >= p.batch.first && seq <= p.batch.last {
-		p.batch.open--
-		p.handHeld(ctx)
-	}
+	delete(p.batch, seq)
+	p.handHeld(ctx)
 }
 
 // name notes the batch that the owner is about to hand over, and tells whether that is news.

@@ -66,7 +66,8 @@ type partition struct {
 	gate        *gate
 	stopReading context.CancelFunc
 	pumps       sync.WaitGroup
-	readUpTo    uint64 // newest sequence taken from the pump
+	readUpTo    uint64    // newest sequence taken from the pump
+	readTime    time.Time // its log time
 	held        []stream.Received
 	batch       batch // of careful hand-over
 
@@ -220,12 +221,12 @@ func (p *partition) take(ctx actor.Context, rec stream.Received) {
 	if !fresh {
 		return
 	}
-	p.readUpTo = rec.Sequence
+	p.readUpTo, p.readTime = rec.Sequence, rec.LogTime
 	if before {
 		p.soil()
 		return
 	}
-	if careful(p.cp.Crashes) > 0 || len(p.held) > 0 {
+	if (careful(p.cp.Crashes) > 0 || len(p.held) > 0) && !p.joins(rec) {
 		p.held = append(p.held, rec)
 		p.handHeld(ctx)
 	} else {

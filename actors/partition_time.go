@@ -30,7 +30,7 @@ func (p *partition) tick(ctx actor.Context) {
 	if p.busy() {
 		p.hurryFloor(ctx)
 	}
-	p.letGo(ctx, p.led.newest.LogTime) // the log is in the order of its times
+	p.letGo(ctx, p.readTime) // the log is in the order of its times
 	if len(p.waits) > 0 || p.mustProveCaughtUp() {
 		p.probe(now)
 	}
