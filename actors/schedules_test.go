@@ -3,254 +3,18 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"hongyan/messages"
 	"hongyan/state"
-	"hongyan/state/memory"
 )
 
-// repairs is the alarm's counter.
-func (w *world) repairs(record string) float64 {
-	return testutil.ToFloat64(w.engine.metrics.repairs.WithLabelValues(record))
-}
-
-// Rule 9: a store that lost a user's latest writes is repaired from the activation that made them, not obeyed.
-func TestStoreThatLostAUserIsRepaired(t *testing.T) {
-	for name, keep := range map[string]int{"its latest writes": 1, "the whole record": 0} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.start()
-				image := w.store.Snapshot()
-				for i := range 3 {
-					if i == keep {
-						image = w.store.Snapshot()
-					}
-					w.deliver(w.message("u1", fmt.Sprint(i), fmt.Sprint(i)))
-				}
-				_, before := w.state("u1")
-				w.store.Restore(image)
-				next := w.deliver(w.message("u1", "3", "3"))
-				time.Sleep(2 * time.Second)
-				if next.text() != "re: 3" {
-					t.Errorf("the next message got %q", next.text())
-				}
-				w.wantSaid("u1", "0", "1", "2", "3")
-				_, rec := w.state("u1")
-				if rec.Version.Number != before.Version.Number+1 || rec.Version.Incarnation != before.Version.Incarnation {
-					t.Errorf("the record is at %+v, was at %+v", rec.Version, before.Version)
-				}
-				if n := w.repairs("user"); n != 1 {
-					t.Errorf("%v repairs counted", n)
-				}
-			})
-		})
-	}
-}
-
-// Rule 9: a lost checkpoint is put back, and the users in memory compare their own records at once: nobody has to write first.
-func TestStoreThatLostTheCheckpointIsRepaired(t *testing.T) {
-	for name, whole := range map[string]bool{"its latest writes": false, "the whole record": true} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				image := w.store.Snapshot()
-				w.start()
-				if !whole {
-					image = w.store.Snapshot()
-				}
-				w.deliver(w.message("u1", "1", "a"))
-				w.deliver(w.message("u2", "2", "b"))
-				time.Sleep(time.Second)
-				w.store.Restore(image)
-				w.deliver(w.message("u3", "3", "c"))
-				time.Sleep(time.Second)
-				w.wantSaid("u1", "a")
-				w.wantSaid("u2", "b")
-				if c := w.checkpoint(); c.Floor != 3 {
-					t.Errorf("floor %d", c.Floor)
-				}
-				if w.repairs("checkpoint") != 1 || w.repairs("user") != 2 {
-					t.Errorf("repairs: %v of the checkpoint, %v of users", w.repairs("checkpoint"), w.repairs("user"))
-				}
-				w.kill()
-				w.start() // the next owner finds everything
-				w.deliver(w.message("u1", "4", "d"))
-				w.wantSaid("u1", "a", "d")
-			})
-		})
-	}
-}
-
-// Rule 9 goes with rule 8: where a later owner has written, the record is obeyed and this one steps down.
-func TestLaterOwnerIsNotRepairedAway(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.start()
-		w.deliver(w.message("u1", "1", "a"))
-		_, first := w.state("u1")
-		image := w.store.Snapshot()
-		w.deliver(w.message("u1", "2", "b"))
-		w.store.Restore(image)
-		later := commitAs(t, w, "u1", first, w.epoch+1)
-		w.deliver(w.message("u1", "3", "c"))
-		<-w.gone
-		if _, now := w.state("u1"); now.Version != later.Version {
-			t.Errorf("the record is at %+v, want the later owner's", now.Version)
-		}
-		w.system.Shutdown()
-		w.pid = nil
-	})
-}
-
-// A repair that is sent and not acknowledged is sent again, and is in the store once.
-func TestRepairWithoutAnswer(t *testing.T) {
-	for name, fault := range map[string]memory.Fault{"request lost": memory.LostRequest, "answer lost": memory.LostAnswer} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.start()
-				w.deliver(w.message("u1", "1", "a"))
-				image := w.store.Snapshot()
-				w.deliver(w.message("u1", "2", "b"))
-				w.store.Restore(image)
-				commits := 0
-				w.breakStore(func(c memory.Call) memory.Fault {
-					if c.Op == memory.Commit && !c.Key.IsCheckpoint() {
-						if commits++; commits == 2 {
-							return fault
-						}
-					}
-					return memory.None
-				})
-				s := w.deliver(w.message("u1", "3", "c"))
-				w.wantSaid("u1", "a", "b", "c")
-				if s.text() != "re: c" {
-					t.Errorf("answer %q", s.text())
-				}
-			})
-		})
-	}
-}
-
 // Rule 5: the end of careful hand-over comes while a batch is under way and another entry has just been held back. It is handed over
-// all the same, before what is read after it.
-func TestCarefulEndsWithEntriesHeldBack(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.bot.slow("first", time.Hour)
-		w.start()
-		w.deliver(w.message("u1", "1", "first"))
-		for range 2 {
-			w.kill()
-			w.start()
-		}
-		w.kill()
-		w.bot.slow("first", 3*time.Second)
-		w.bot.slow("second", 10*time.Second)
-		w.start() // after three deaths
-		time.Sleep(time.Second)
-		w.deliver(w.message("u2", "2", "second")) // held back behind the first
-		w.breakStore(func(c memory.Call) memory.Fault {
-			if c.Op == memory.Commit && c.Key.IsCheckpoint() {
-				time.Sleep(500 * time.Millisecond)
-			}
-			return memory.None
-		})
-		time.Sleep(3 * time.Second) // the first is settled, the second named and handed over, the counter about to be cleared
-		for i := range 8 {
-			w.deliver(w.message("u2", fmt.Sprint("m", i), fmt.Sprint(i)))
-			time.Sleep(250 * time.Millisecond)
-		}
-		time.Sleep(time.Minute)
-		st, _ := w.state("u2")
-		want := []string{"second"}
-		for i := range 8 {
-			want = append(want, fmt.Sprint(i))
-		}
-		if got := said(st); !slices.Equal(got, want) {
-			t.Errorf("committed turns %q, want %q", got, want)
-		}
-		if c := w.checkpoint(); c.Floor != 10 || c.Crashes != 0 {
-			t.Errorf("checkpoint %+v", c)
-		}
-	})
-}
-
-// An actor that stops starts no user's actor any more: nobody would end it, and the partition would never end.
-func TestStoppingPartitionHandsNothingOver(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.bot.slow("first", time.Hour)
-		w.start()
-		w.deliver(w.message("u1", "1", "first"))
-		for range 2 {
-			w.kill()
-			w.start()
-		}
-		w.kill()
-		w.bot.slow("first", time.Second)
-		w.breakStore(func(c memory.Call) memory.Fault {
-			switch {
-			case c.Op == memory.Commit && c.Key.User.OpenID == "u1":
-				time.Sleep(10 * time.Second)
-			case c.Op == memory.Load && c.Key.User.OpenID == "u9":
-				time.Sleep(30 * time.Second)
-			}
-			return memory.None
-		})
-		w.start() // after three deaths: the first entry is alone in its batch
-		w.deliver(w.message("u2", "2", "second"))
-		w.system.Root.Send(w.pid, &messages.Activate{Account: account, OpenId: "u9"})
-		time.Sleep(2 * time.Second)
-		w.system.Root.Send(w.pid, &Release{}) // which is over before the first one's commit, and that before u9's load
-		time.Sleep(time.Minute)
-		select {
-		case <-w.gone:
-		default:
-			t.Fatal("the partition's actor never ended")
-		}
-		w.system.Shutdown()
-		w.pid = nil
-	})
-}
-
-// Rule 5: a takeover whose outcome got lost is no death over the entry that is named: nobody had handed it over.
-func TestFailedTakeoverKillsNoEntry(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.bot.slow("innocent", time.Hour)
-		w.start()
-		s := w.deliver(w.message("u1", "1", "innocent"))
-		for range 3 {
-			w.kill()
-			w.start()
-			time.Sleep(time.Second)
-		}
-		w.kill() // the first death over the entry, named alone
-		w.bot.slow("innocent", 0)
-		w.breakStore(func(c memory.Call) memory.Fault {
-			if c.Op == memory.Commit && c.Key.IsCheckpoint() {
-				return memory.LostAnswer
-			}
-			return memory.None
-		})
-		for range 3 {
-			w.epoch++
-			if _, err := takeover(t.Context(), &w.opts, Tenure{Epoch: w.epoch, Mark: fmt.Sprint("failed", w.epoch)}); err == nil {
-				t.Fatal("the takeover did not fail")
-			}
-		}
-		w.breakStore(func(memory.Call) memory.Fault { return memory.None })
-		w.start()
-		time.Sleep(time.Second)
-		if s.text() != "re: innocent" || len(w.log.Letters()) != 0 {
-			t.Errorf("answer %q, %d dead letters", s.text(), len(w.log.Letters()))
-		}
-	})
-}
 
 // Rule 13: the end of one message's retry window says nothing about the next message, which took its place while the word was on its
+
 // way: the next one's redelivery gets its answer.
 func TestWindowOfTheMessageBefore(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -276,6 +40,7 @@ func TestWindowOfTheMessageBefore(t *testing.T) {
 }
 
 // Promise P2: the mark that an answer was written lives in the activation until the next commit. A replay that comes after the
+
 // activation has ended is told apart by its place in the log: it brings the answer back into nobody's queue.
 func TestReplayAfterTheActivationEnded(t *testing.T) {
 	for name, end := range map[string]func(*world){
@@ -334,6 +99,7 @@ func TestFloodBehindAWaitingMessage(t *testing.T) {
 }
 
 // Rule 4: a new generation is read by log time until its floor has moved, also by the owner after the next: what was settled half an
+
 // hour ago has no key any more, and would be applied anew.
 func TestCrashAfterAReplacedLog(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -366,6 +132,7 @@ func TestCrashAfterAReplacedLog(t *testing.T) {
 }
 
 // Rules 2 and 4: a floor that stood still for long makes a new generation read entries whose keys are rightly forgotten. What lies
+
 // before the last applied message in log time was applied, or had its end, though its place in the log is a new one.
 func TestOldEntriesInANewGeneration(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -431,6 +198,7 @@ func TestLateDeadLetterHasItsMessage(t *testing.T) {
 }
 
 // Rule 13: a redelivery proves that the delivery before it was not answered, so nothing is unknown any more: the answer is kept, and
+
 // not buried, when the later deliveries are refused.
 func TestRedeliverySettlesTheUnknown(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -1,0 +1,124 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"hongyan/messages"
+	"hongyan/state/memory"
+)
+
+// all the same, before what is read after it.
+func TestCarefulEndsWithEntriesHeldBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("first", time.Hour)
+		w.start()
+		w.deliver(w.message("u1", "1", "first"))
+		for range 2 {
+			w.kill()
+			w.start()
+		}
+		w.kill()
+		w.bot.slow("first", 3*time.Second)
+		w.bot.slow("second", 10*time.Second)
+		w.start() // after three deaths
+		time.Sleep(time.Second)
+		w.deliver(w.message("u2", "2", "second")) // held back behind the first
+		w.breakStore(func(c memory.Call) memory.Fault {
+			if c.Op == memory.Commit && c.Key.IsCheckpoint() {
+				time.Sleep(500 * time.Millisecond)
+			}
+			return memory.None
+		})
+		time.Sleep(3 * time.Second) // the first is settled, the second named and handed over, the counter about to be cleared
+		for i := range 8 {
+			w.deliver(w.message("u2", fmt.Sprint("m", i), fmt.Sprint(i)))
+			time.Sleep(250 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		st, _ := w.state("u2")
+		want := []string{"second"}
+		for i := range 8 {
+			want = append(want, fmt.Sprint(i))
+		}
+		if got := said(st); !slices.Equal(got, want) {
+			t.Errorf("committed turns %q, want %q", got, want)
+		}
+		if c := w.checkpoint(); c.Floor != 10 || c.Crashes != 0 {
+			t.Errorf("checkpoint %+v", c)
+		}
+	})
+}
+
+// An actor that stops starts no user's actor any more: nobody would end it, and the partition would never end.
+func TestStoppingPartitionHandsNothingOver(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("first", time.Hour)
+		w.start()
+		w.deliver(w.message("u1", "1", "first"))
+		for range 2 {
+			w.kill()
+			w.start()
+		}
+		w.kill()
+		w.bot.slow("first", time.Second)
+		w.breakStore(func(c memory.Call) memory.Fault {
+			switch {
+			case c.Op == memory.Commit && c.Key.User.OpenID == "u1":
+				time.Sleep(10 * time.Second)
+			case c.Op == memory.Load && c.Key.User.OpenID == "u9":
+				time.Sleep(30 * time.Second)
+			}
+			return memory.None
+		})
+		w.start() // after three deaths: the first entry is alone in its batch
+		w.deliver(w.message("u2", "2", "second"))
+		w.system.Root.Send(w.pid, &messages.Activate{Account: account, OpenId: "u9"})
+		time.Sleep(2 * time.Second)
+		w.system.Root.Send(w.pid, &Release{}) // which is over before the first one's commit, and that before u9's load
+		time.Sleep(time.Minute)
+		select {
+		case <-w.gone:
+		default:
+			t.Fatal("the partition's actor never ended")
+		}
+		w.system.Shutdown()
+		w.pid = nil
+	})
+}
+
+// Rule 5: a takeover whose outcome got lost is no death over the entry that is named: nobody had handed it over.
+func TestFailedTakeoverKillsNoEntry(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("innocent", time.Hour)
+		w.start()
+		s := w.deliver(w.message("u1", "1", "innocent"))
+		for range 3 {
+			w.kill()
+			w.start()
+			time.Sleep(time.Second)
+		}
+		w.kill() // the first death over the entry, named alone
+		w.bot.slow("innocent", 0)
+		w.breakStore(func(c memory.Call) memory.Fault {
+			if c.Op == memory.Commit && c.Key.IsCheckpoint() {
+				return memory.LostAnswer
+			}
+			return memory.None
+		})
+		for range 3 {
+			w.epoch++
+			if _, err := takeover(t.Context(), &w.opts, Tenure{Epoch: w.epoch, Mark: fmt.Sprint("failed", w.epoch)}); err == nil {
+				t.Fatal("the takeover did not fail")
+			}
+		}
+		w.breakStore(func(memory.Call) memory.Fault { return memory.None })
+		w.start()
+		time.Sleep(time.Second)
+		if s.text() != "re: innocent" || len(w.log.Letters()) != 0 {
+			t.Errorf("answer %q, %d dead letters", s.text(), len(w.log.Letters()))
+		}
+	})
+}
