@@ -92,7 +92,7 @@ func (e *engine) openStorage(ctx context.Context) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w; check node.data_dir and its permissions", err)
 	}
-	free, err := freeDisk(dir)
+	free, err := room(dir)
 	if err != nil {
 		return err
 	}
