@@ -24,8 +24,9 @@ type deliveries struct {
 }
 
 type sighting struct {
-	first time.Time
-	count int32
+	first    time.Time
+	count    int32
+	accepted bool // the log has one of them
 }
 
 // newDeliveries remembers for at least window, the time from a message's first to its last delivery.
@@ -45,6 +46,24 @@ func (d *deliveries) note(key messages.Key, now time.Time) (count int, age time.
 	s.count++
 	d.seen.put(key, s, now)
 	return int(s.count), now.Sub(s.first)
+}
+
+// accept notes that the log has the message.
+func (d *deliveries) accept(key messages.Key, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s, ok := d.seen.get(key, now); ok && !s.accepted {
+		s.accepted = true
+		d.seen.put(key, s, now)
+	}
+}
+
+// accepted tells whether the log has an earlier delivery of the message, as far as this process knows.
+func (d *deliveries) accepted(key messages.Key, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s, ok := d.seen.get(key, now)
+	return ok && s.accepted
 }
 
 // isLast judges whether WeChat will deliver the message no more, by the count and the age that this process saw, or by the

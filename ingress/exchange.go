@@ -73,6 +73,9 @@ func (x *exchange) serveGenuine() {
 		return
 	}
 	accepted := time.Now()
+	if !x.last { // a later delivery may ask
+		x.g.deliveries.accept(x.slot.key, accepted)
+	}
 	x.await()
 	x.g.metrics.answer.Observe(time.Since(accepted).Seconds())
 }
@@ -89,7 +92,8 @@ func (x *exchange) accept(entry *messages.Entry) (messages.Position, error) {
 }
 
 // notAccepted ends an exchange whose push the log could not accept: 503, so that WeChat delivers again, or on the last
-// delivery the account's text (promise P6). An offer that came all the same (the entry may be in the log) is refused.
+// delivery the account's text (promise P6): that the message was not received, or, where an earlier delivery was, that its answer
+// takes longer. An offer that came all the same (the entry may be in the log) is refused.
 func (x *exchange) notAccepted(cause error) {
 	if ok, leftOut := x.g.quiet.next(); ok {
 		x.g.logger.LogAttrs(x.background(), slog.LevelError, "the log did not accept a push",
@@ -99,6 +103,10 @@ func (x *exchange) notAccepted(cause error) {
 	x.traceStage(messages.StageRefused, func(e *messages.TraceEvent) { e.Detail = "not_accepted" })
 	if x.slot != nil {
 		x.refuseSlot()
+	}
+	if x.last && x.slot != nil && x.g.deliveries.accepted(x.slot.key, time.Now()) {
+		x.think() // an earlier delivery is in the log and will be answered: "send again" would be wrong
+		return
 	}
 	if x.last && x.account.NotReceived != "" {
 		if body, contentType, err := x.encode(textAnswer(x.account.NotReceived)); err == nil {

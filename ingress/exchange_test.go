@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,30 @@ func TestLogThatDoesNotAccept(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The log has the first delivery and cannot take the last one: the user is not asked to send again what is being answered.
+func TestLastDeliveryOfAnAcceptedMessage(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(s *stage) {
+		var full atomic.Bool
+		s.log.hook = func(context.Context, *messages.Entry) error {
+			if full.Load() {
+				return errors.New("no space left")
+			}
+			return nil
+		}
+		sent := time.Now()
+		<-s.deliverFor("1", sent, 5*time.Second)
+		<-s.deliverFor("1", sent, 5*time.Second)
+		full.Store(true)
+		if r := <-s.deliver("1", sent); r.status != 200 || !strings.Contains(r.body, "still thinking") {
+			t.Errorf("last delivery: WeChat got %+v", r)
+		}
+		if n := counter(t, s.metrics.notReceived, "demo"); n != 0 {
+			t.Errorf("not_received_total is %v for a message that was received", n)
+		}
+	})
 }
 
 // WeChat hangs up while the log is at work: the message is still accepted, so that the next delivery meets its turn.
