@@ -38,7 +38,7 @@ func isPaper(name string) bool {
 
 // machinePath finds the folders of the machine on which something was written; the character before must not be part of a
 // longer path or of a URL. The expression does not match itself.
-var machinePath = regexp.MustCompile(`(^|[^\w./-])/(work|root|tmp|home/\w+|Users/\w+)/`)
+var machinePath = regexp.MustCompile(`(^|[^\w./-])/(workspace|work|srv|root|tmp|home/\w+|Users/\w+)/`)
 
 func checkMachinePaths(t *Tree, report func(string, int, string, ...any)) {
 	check := func(name string, source []byte) {
