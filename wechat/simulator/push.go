@@ -166,6 +166,7 @@ func (p *Platform) deliver(ctx context.Context, a *account, openID string, m Mes
 
 	var answer *Answer
 	d.Status, d.Body, err = p.exchange(req)
+	ended := p.now() // before it is judged: a crowd of replies to judge must not make them look late
 	if ctx.Err() != nil { // the caller ended it, not the cut-off
 		return Delivery{}, nil, ctx.Err()
 	}
@@ -189,7 +190,6 @@ func (p *Platform) deliver(ctx context.Context, a *account, openID string, m Mes
 			d.Outcome = OutcomeAnswered
 		}
 	}
-	ended := p.now()
 	d.Elapsed = ended.Sub(d.At)
 	note.At, note.Kind = ended, RecordReceived
 	note.Outcome, note.Status, note.Answer, note.Detail = d.Outcome, d.Status, answer, d.Detail
