@@ -82,8 +82,8 @@ const (
 	releaseWithin      = 5 * time.Second // for turns under way at a planned release
 	respawnAfter       = 200 * time.Millisecond
 	generationEvery    = time.Second
-	purgeEvery         = time.Minute
-	purgeAtLeast       = 1000 // settled entries since the last purge
+	purgeEvery         = 5 * time.Second // and staggered: a purge looks at every entry of the log under its lock, so it must find few
+	purgeAtLeast       = 256             // settled entries since the last purge
 	platformRetryEvery = 5 * time.Second
 	retryMargin        = 1500 * time.Millisecond
 )

@@ -181,7 +181,8 @@ func (p *partition) begin(ctx actor.Context) {
 	p.cp, p.cpRec, p.led, p.generation = s.cp, s.rec, s.led, s.cp.Generation
 	p.readUpTo = s.cp.Floor
 	now := p.Now()
-	p.lastSweep, p.lastGeneration, p.lastPurge = now, now, now
+	p.lastSweep, p.lastGeneration = now, now
+	p.lastPurge = now.Add(-time.Duration(p.tenure.Partition%64) * purgeEvery / 64) // not all at once
 	p.since = now
 
 	level := slog.LevelDebug

@@ -145,7 +145,8 @@ func (p *partition) checkGeneration() {
 }
 
 // purge removes what lies strictly below the floor that the checkpoint in the store has (DESIGN §3 rule 7). It scans the log's
-// blocks, so it comes seldom and only where it pays; or at once where the log takes nothing any more, however little it frees.
+// blocks under its lock: the longer the log, the longer everybody waits. So partitions take turns and purge often, but only where it
+// pays; or at once where the log takes nothing any more, however little it frees.
 func (p *partition) purge() {
 	below := p.cp.Floor
 	if p.purging || p.sinceClean < purgeAtLeast && !p.logFull() || below <= p.purged {
