@@ -17,8 +17,8 @@ import (
 // Log is what a partition needs of the durable log. stream.Log implements it.
 type Log interface {
 	Read(ctx context.Context, partition int, from stream.Start) (stream.Source, error)
-	Holds(ctx context.Context, m stream.Mark) (bool, error)
-	End(ctx context.Context) (uint64, error)
+	Holds(ctx context.Context, partition int, m stream.Mark) (bool, error)
+	End(ctx context.Context, partition int) (uint64, error)
 	HasEntries(ctx context.Context, partition int) (bool, error)
 	Purge(ctx context.Context, partition int, below uint64) error
 }

@@ -136,7 +136,7 @@ func (p *partition) checkGeneration() {
 	go func() { // ended by the log's answer or opTimeout
 		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
 		defer cancel()
-		if holds, err := p.Log.Holds(ctx, newest); err == nil && !holds {
+		if holds, err := p.Log.Holds(ctx, p.tenure.Partition, newest); err == nil && !holds {
 			p.root.Send(p.pid, &replaced{})
 			return
 		}

@@ -39,7 +39,7 @@ func (p *pump) run(ctx context.Context) {
 		}
 		if last.Sequence > 0 {
 			p.from = stream.Start{Sequence: last.Sequence + 1}
-			holds, herr := p.log.Holds(ctx, last)
+			holds, herr := p.log.Holds(ctx, p.partition, last)
 			if herr == nil && !holds {
 				err = errReplaced
 			}

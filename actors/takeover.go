@@ -74,7 +74,7 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 	}
 
 	if s.cp.Newest > 0 {
-		holds, err := o.Log.Holds(ctx, s.cp.newest())
+		holds, err := o.Log.Holds(ctx, t.Partition, s.cp.newest())
 		if err != nil {
 			return s, err
 		}
@@ -85,7 +85,7 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 	}
 	s.from = s.cp.start()
 	if s.crashed {
-		if s.cp, err = countCrash(ctx, o.Log, s.cp); err != nil {
+		if s.cp, err = countCrash(ctx, o.Log, t.Partition, s.cp); err != nil {
 			return s, err
 		}
 	}
@@ -124,8 +124,8 @@ func (c checkpoint) start() stream.Start {
 }
 
 // countCrash notes that an owner died (DESIGN §3 rule 5): the counter is cleared once the floor passes today's end of the log.
-func countCrash(ctx context.Context, log Log, c checkpoint) (checkpoint, error) {
-	end, err := log.End(ctx)
+func countCrash(ctx context.Context, log Log, partition int, c checkpoint) (checkpoint, error) {
+	end, err := log.End(ctx, partition)
 	if err != nil {
 		return c, err
 	}

@@ -247,7 +247,7 @@ func TestPurge(t *testing.T) {
 		if n := w.log.Len(0); n != 1 {
 			t.Errorf("%d entries left, want the newest alone", n)
 		}
-		if holds, err := w.log.Holds(t.Context(), w.checkpoint().newest()); err != nil || !holds {
+		if holds, err := w.log.Holds(t.Context(), 0, w.checkpoint().newest()); err != nil || !holds {
 			t.Error("the newest entry was purged")
 		}
 	})

@@ -200,17 +200,17 @@ func TestLogSurvivesRestart(t *testing.T) {
 	first.end()
 
 	again := openIn(t, dir, stream.Options{})
-	if holds, err := again.log.Holds(t.Context(), mark); err != nil || !holds {
+	if holds, err := again.log.Holds(t.Context(), p, mark); err != nil || !holds {
 		t.Errorf("after a restart the entry is held: %v, %v", holds, err)
 	}
 	mark.LogTime = mark.LogTime.Add(1)
-	if holds, err := again.log.Holds(t.Context(), mark); err != nil || holds {
+	if holds, err := again.log.Holds(t.Context(), p, mark); err != nil || holds {
 		t.Errorf("an entry of another time is held: %v, %v", holds, err)
 	}
-	if holds, err := again.log.Holds(t.Context(), stream.Mark{Sequence: seq + 9}); err != nil || holds {
+	if holds, err := again.log.Holds(t.Context(), p, stream.Mark{Sequence: seq + 9}); err != nil || holds {
 		t.Errorf("an entry beyond the end is held: %v, %v", holds, err)
 	}
-	if end, err := again.log.End(t.Context()); err != nil || end != seq {
+	if end, err := again.log.End(t.Context(), p); err != nil || end != seq {
 		t.Errorf("end %d, %v", end, err)
 	}
 	for q, want := range map[int]bool{p: true, (p + 1) % 4: false} {

@@ -119,8 +119,8 @@ type Mark struct {
 	LogTime  time.Time
 }
 
-// Holds tells whether the log still has the marked entry. An error says that nobody can tell now.
-func (l *Log) Holds(ctx context.Context, m Mark) (bool, error) {
+// Holds tells whether the stream of the partition still has the marked entry. An error says that nobody can tell now.
+func (l *Log) Holds(ctx context.Context, partition int, m Mark) (bool, error) {
 	msg, err := l.in.GetMsg(ctx, m.Sequence)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -131,8 +131,8 @@ func (l *Log) Holds(ctx context.Context, m Mark) (bool, error) {
 	return msg.Time.Equal(m.LogTime), nil
 }
 
-// End is the sequence of the newest message in the log, of whatever partition; 0 when there never was one.
-func (l *Log) End(ctx context.Context) (uint64, error) {
+// End is the sequence of the newest message in the stream of the partition, of whatever partition it is; 0 when there never was one.
+func (l *Log) End(ctx context.Context, partition int) (uint64, error) {
 	info, err := l.in.Info(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%w: state of %s: %w", ErrUnavailable, InStream, err)

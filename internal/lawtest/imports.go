@@ -29,6 +29,9 @@ var rank = map[string]int{
 // onlyByCmd are parts that nothing but cmd may import: what others need of them is handed over as arguments.
 var onlyByCmd = []string{"config", "examples", "internal"}
 
+// serversPackage starts real servers for tests, the bench and the chaos runs.
+const serversPackage = module + "/internal/servers"
+
 // home says where a library may be imported.
 type home struct {
 	library string // import path, and everything below it
@@ -40,9 +43,9 @@ var homes = []home{
 	{library: "github.com/asynkron/protoactor-go", dirs: []string{"actors", "cluster"}},
 	{
 		library: "github.com/nats-io", dirs: []string{"stream", "cluster", "state/jetstream", "bots/remote"},
-		tests: []string{"actors", "state"}, // which need a real server
+		tests: []string{"actors", "state", "internal"}, // which need a real server, or look into one
 	},
-	{library: "github.com/redis/go-redis", dirs: []string{"state/redis"}, tests: []string{"state"}},
+	{library: "github.com/redis/go-redis", dirs: []string{"state/redis"}, tests: []string{"state", "internal"}},
 	{library: "go.uber.org/zap", dirs: []string{"cmd"}},
 	{library: "github.com/spf13/cobra", dirs: []string{"cmd"}},
 	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/rules"}},
@@ -90,8 +93,8 @@ func checkLayers(t *Tree, report func(string, int, string, ...any)) {
 	}
 	t.imported(func(f *goFile, importPath string, line int) {
 		target, ours := ownPart(importPath)
-		if !ours || target == f.part() || f.test && target == "examples" {
-			return // a test may read the files that are shipped
+		if !ours || target == f.part() || f.test && (target == "examples" || importPath == serversPackage) {
+			return // a test may read the files that are shipped, and start the real servers that it needs
 		}
 		from, to := rank[f.part()], rank[target]
 		switch {

@@ -109,7 +109,7 @@ func (l *Log) Read(_ context.Context, partition int, from stream.Start) (stream.
 }
 
 // Holds tells whether the marked entry is still there.
-func (l *Log) Holds(_ context.Context, m stream.Mark) (bool, error) {
+func (l *Log) Holds(_ context.Context, _ int, m stream.Mark) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failing("holds"); err != nil {
@@ -124,7 +124,7 @@ func (l *Log) Holds(_ context.Context, m stream.Mark) (bool, error) {
 }
 
 // End is the newest sequence.
-func (l *Log) End(context.Context) (uint64, error) {
+func (l *Log) End(context.Context, int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last, l.failing("end")
