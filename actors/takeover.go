@@ -60,7 +60,7 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 			return s, err
 		}
 		if full {
-			return s, fmt.Errorf("%w: partition %d; restore the store that belongs to this log, or remove both", ErrNoCheckpoint, t.Partition)
+			return s, missingCheckpoint(t.Partition)
 		}
 		s.cp = checkpoint{Generation: 1}
 	case err != nil:
