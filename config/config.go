@@ -28,7 +28,8 @@ type Config struct {
 type Node struct {
 	// ID names the node among others: letters, digits, "-", "_". Empty: the host's name is taken.
 	ID string `yaml:"id" env:"ID"`
-	// Roles are the parts that run in this process: ingress, worker, console. This version runs all three together.
+	// Roles are the parts that run in this process: ingress takes WeChat's callbacks, worker owns partitions and answers,
+	// console serves the admin API. Default all three. Without nats.url they run together.
 	Roles []Role `yaml:"roles" env:"ROLES"`
 	// DataDir holds the log, the users' state and the locks. Default ./data beside the file.
 	DataDir Path `yaml:"data_dir" env:"DATA_DIR"`
@@ -56,30 +57,56 @@ type Admin struct {
 
 // NATS is the durable log.
 type NATS struct {
-	// URL of an outside NATS, nats://host:4222, several separated by commas. Empty: the embedded server, and so one node.
-	// Not built yet: must be empty.
-	URL string `yaml:"url" env:"URL"`
-	// Replicas of each stream: 1, 3 or 5. Default 1; more than 1 is not built yet.
+	// URL of an outside NATS, nats://user:password@host:4222, several separated by commas; tls:// for TLS. Empty: the embedded
+	// server, and so one node.
+	URL Secret `yaml:"url" env:"URL"`
+	// Credentials is a .creds file for an outside NATS with accounts; empty where the URL says enough.
+	Credentials Path `yaml:"credentials" env:"CREDENTIALS"`
+	// TLS towards an outside NATS: the authority of its certificate where the system does not know it, and the certificate
+	// that it asks for.
+	TLS TLS `yaml:"tls" envPrefix:"TLS_"`
+	// Monitor is the address of an outside server's monitoring, http://host:8222. With it the start can see whether the servers
+	// write through to the disk (sync_interval). Empty: it says that it could not see.
+	Monitor string `yaml:"monitor" env:"MONITOR"`
+	// Replicas of each stream: 1, 3 or 5. Default 1; more needs an outside cluster of at least as many servers.
 	Replicas int `yaml:"replicas" env:"REPLICAS"`
+	// Streams is into how many streams the log is split, 0 to 64; fixed for the life of the log. 0, the default, is what was
+	// recorded when the log was made, and for a new log as many as there are replicas.
+	Streams int `yaml:"streams" env:"STREAMS"`
 	// Durability is disk (an accepted message survives a power cut) or os (it survives a crash of the process). Default disk.
 	Durability Durability `yaml:"durability" env:"DURABILITY"`
-	// MaxBytes caps the log HY_IN. 0, the default, means the smaller of 8 GiB and a quarter of the free disk: see LogCap.
+	// MaxBytes caps the log HY_IN, all its streams together. 0, the default, means the smaller of 8 GiB and a quarter of the free
+	// disk with the embedded server, and 8 GiB on an outside one: see LogCap.
 	MaxBytes Size `yaml:"max_bytes" env:"MAX_BYTES"`
 }
 
 // State is the store of users and checkpoints.
 type State struct {
-	// Store is jetstream (embedded, default) or redis. Not built yet: redis.
+	// Store is jetstream (a KV bucket beside the log, default) or redis.
 	Store StoreKind `yaml:"store" env:"STORE"`
-	// MaxBytes caps the embedded store. 0, the default, means the smaller of 8 GiB and a quarter of the free disk: see StoreCap.
+	// MaxBytes caps the KV bucket of store jetstream; Redis has its own maxmemory. 0, the default, means the smaller of 8 GiB and
+	// a quarter of the free disk with the embedded server, and 8 GiB on an outside one: see StoreCap.
 	MaxBytes Size  `yaml:"max_bytes" env:"MAX_BYTES"`
 	Redis    Redis `yaml:"redis" envPrefix:"REDIS_"`
 }
 
 // Redis is where the Redis store is; used with state.store: redis only.
 type Redis struct {
-	// URL is redis://user:password@host:6379/0, or rediss:// with TLS. Default redis://127.0.0.1:6379/0.
-	URL string `yaml:"url" env:"URL"`
+	// URL is redis://user:password@host:6379/0, or rediss:// with TLS; several hosts separated by commas. Default
+	// redis://127.0.0.1:6379/0.
+	URL Secret `yaml:"url" env:"URL"`
+	// Mode says what the hosts of the URL are: single (default), the nodes of a cluster, or sentinels.
+	Mode RedisMode `yaml:"mode" env:"MODE"`
+	// Master is the name under which the sentinels know the master; mode sentinel only.
+	Master string `yaml:"master" env:"MASTER"`
+	// SentinelUsername and SentinelPassword are for the sentinels themselves; those of the URL are for Redis.
+	SentinelUsername string `yaml:"sentinel_username" env:"SENTINEL_USERNAME"`
+	SentinelPassword Secret `yaml:"sentinel_password" env:"SENTINEL_PASSWORD"`
+	// TLS is used with rediss://: the authority of the server's certificate where the system does not know it, and the
+	// certificate that it asks for.
+	TLS TLS `yaml:"tls" envPrefix:"TLS_"`
+	// WaitReplicas is how many replicas must have a commit before it counts; 0 to 8. Default 0.
+	WaitReplicas int `yaml:"wait_replicas" env:"WAIT_REPLICAS"`
 }
 
 // Cluster is what all nodes share.
@@ -88,14 +115,19 @@ type Cluster struct {
 	Name string `yaml:"name" env:"NAME"`
 	// Partitions is the number of partitions, 1 to 4096, fixed for the life of the log. Default 64.
 	Partitions int `yaml:"partitions" env:"PARTITIONS"`
-	TLS        TLS `yaml:"tls" envPrefix:"TLS_"`
+	// Advertise is the host, or host:port, by which other nodes reach listen.cluster. Empty: the listener's own host, or this
+	// machine's host name where that is every interface (0.0.0.0).
+	Advertise string `yaml:"advertise" env:"ADVERTISE"`
+	// TLS between nodes is mutual: all three files or none. Needed off loopback. Every certificate carries the cluster's name
+	// as a DNS name; hongyan certs makes a set.
+	TLS TLS `yaml:"tls" envPrefix:"TLS_"`
 }
 
-// TLS is the mutual TLS between nodes; all three files or none. Not built yet: must be empty.
+// TLS names the files of one TLS connection.
 type TLS struct {
-	Cert Path `yaml:"cert" env:"CERT"` // certificate of this node, PEM
+	Cert Path `yaml:"cert" env:"CERT"` // our own certificate, PEM
 	Key  Path `yaml:"key" env:"KEY"`   // its private key, PEM
-	CA   Path `yaml:"ca" env:"CA"`     // the authority that signed every node's certificate, PEM
+	CA   Path `yaml:"ca" env:"CA"`     // the authority that signed the other side's certificate, PEM
 }
 
 // Worker tunes the user actors.
@@ -149,6 +181,9 @@ type Reply struct {
 	Thinking string `yaml:"thinking" env:"THINKING"`
 	// NotReceived ends the last delivery of a message that the log could not take. Not empty. Has a default.
 	NotReceived string `yaml:"not_received" env:"NOT_RECEIVED"`
+	// Flooded answers one message a minute of a user who sends more than the queue holds; the rest of them get silence, and all
+	// are counted. Empty: silence. Has a default.
+	Flooded string `yaml:"flooded" env:"FLOODED"`
 	// Unknown says what becomes of an answer when nobody can tell whether WeChat got it: never (it is not sent again, and
 	// becomes a dead letter) or once. Default never.
 	Unknown Unknown `yaml:"unknown" env:"UNKNOWN"`

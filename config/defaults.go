@@ -1,11 +1,15 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Texts that users see, in WeChat's first language.
 const (
 	defaultThinking    = "这个问题我还在想，请稍后随便回复一句，我就把答案发给您。"
 	defaultNotReceived = "抱歉，刚才的消息没有收到，请再发送一次。"
+	defaultFlooded     = "您发得太快了，请等前面的消息处理完再发。"
 )
 
 // Default is the configuration of an empty file. It has no account, so it does not start anything yet.
@@ -14,7 +18,7 @@ func Default() *Config {
 		Node:   Node{Roles: []Role{RoleIngress, RoleWorker, RoleConsole}, DataDir: "./data"},
 		Listen: Listen{Callback: "0.0.0.0:8080", Admin: "127.0.0.1:9090", Cluster: "127.0.0.1:0"},
 		NATS:   NATS{Replicas: 1, Durability: DurabilityDisk},
-		State:  State{Store: StoreJetStream, Redis: Redis{URL: "redis://127.0.0.1:6379/0"}},
+		State:  State{Store: StoreJetStream, Redis: Redis{URL: "redis://127.0.0.1:6379/0", Mode: RedisSingle}},
 		Cluster: Cluster{
 			Name:       "hongyan",
 			Partitions: 64,
@@ -35,6 +39,7 @@ func DefaultAccount() Account {
 			Deliveries:  3,
 			Thinking:    defaultThinking,
 			NotReceived: defaultNotReceived,
+			Flooded:     defaultFlooded,
 			Unknown:     UnknownNever,
 		},
 		Conversation: Conversation{MaxTurns: 20, MaxBytes: 16 << 10, Idle: time.Hour},
@@ -71,10 +76,11 @@ const (
 	capFreeDisk = 4       // an automatic cap takes at most 1/capFreeDisk of what is free
 )
 
-// LogCap is the cap of the log HY_IN in bytes, given the free bytes of the disk that holds it.
+// LogCap is the cap of the log HY_IN in bytes, all its streams together, given the free bytes of the disk that holds it
+// (math.MaxUint64 where that disk is another machine's).
 func (n NATS) LogCap(free uint64) int64 { return automatic(n.MaxBytes, free) }
 
-// StoreCap is the cap of the embedded state store in bytes, given the free bytes of the disk that holds it.
+// StoreCap is the cap of the KV bucket in bytes, given the free bytes of the disk that holds it, as for LogCap.
 func (s State) StoreCap(free uint64) int64 { return automatic(s.MaxBytes, free) }
 
 func automatic(configured Size, free uint64) int64 {
@@ -83,6 +89,12 @@ func automatic(configured Size, free uint64) int64 {
 	}
 	return int64(min(free/capFreeDisk, capUpper))
 }
+
+// Has tells whether the node has the role.
+func (n Node) Has(r Role) bool { return slices.Contains(n.Roles, r) }
+
+// Embedded tells whether the node runs the log's server in its own process; it is then the only node.
+func (n NATS) Embedded() bool { return n.URL == "" }
 
 // Account returns the account with this id.
 func (c *Config) Account(id string) (Account, bool) {

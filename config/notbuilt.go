@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // NotBuilt names everything that the configuration chooses and this version does not have. Starting refuses it: a choice that
 // silently does nothing would be a lie. cfg comes from Load or Parse.
@@ -12,25 +9,8 @@ func NotBuilt(cfg *Config) []Fault {
 	add := func(path, what, fix string) {
 		faults = append(faults, cfg.origin.fault(path, what+" is not built in this version", fix))
 	}
-	for _, r := range []Role{RoleIngress, RoleWorker, RoleConsole} {
-		if !slices.Contains(cfg.Node.Roles, r) {
-			add("node.roles", "running without the role "+string(r), "write [ingress, worker, console]")
-		}
-	}
 	if cfg.Listen.API != "" {
 		add("listen.api", "the push API", "remove the key")
-	}
-	if cfg.NATS.URL != "" {
-		add("nats.url", "an outside NATS", "remove the key: the embedded server is used")
-	}
-	if cfg.NATS.Replicas > 1 {
-		add("nats.replicas", "a replicated log", "write 1")
-	}
-	if cfg.State.Store == StoreRedis {
-		add("state.store", "the Redis store", "write jetstream")
-	}
-	if cfg.Cluster.TLS != (TLS{}) {
-		add("cluster.tls", "TLS between nodes", "remove the key: there is one node, on loopback")
 	}
 	for i, a := range cfg.Accounts {
 		if a.CustomerService {

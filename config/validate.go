@@ -76,8 +76,13 @@ func (v *validator) node() {
 			v.fault(fmt.Sprintf("node.roles[%d]", i), fmt.Sprintf("the role %s stands here twice", r), "remove one")
 		}
 	}
-	if v.cfg.NATS.URL == "" && len(n.Roles) > 0 && !slices.Contains(n.Roles, RoleWorker) {
-		v.fault("node.roles", "without nats.url this is the only node, and it has no worker", "add the role worker, or set nats.url")
+	if v.cfg.NATS.Embedded() && len(n.Roles) > 0 {
+		for _, r := range []Role{RoleWorker, RoleIngress} {
+			if !n.Has(r) {
+				v.fault("node.roles", "without nats.url this is the only node, and it has not the role "+string(r),
+					"add the role "+string(r)+", or set nats.url")
+			}
+		}
 	}
 	if n.DataDir == "" {
 		v.fault("node.data_dir", "there is no folder for the data", "write a folder, ./data for example")
@@ -136,7 +141,9 @@ func (v *validator) listen() {
 		}
 		taken[port] = a.path
 		switch {
-		case a.path == "listen.cluster" && !IsLoopback(host) && v.cfg.NATS.URL == "":
+		case a.path == "listen.cluster" && !v.cfg.Node.Has(RoleWorker):
+			// nobody listens there
+		case a.path == "listen.cluster" && !IsLoopback(host) && v.cfg.NATS.Embedded():
 			v.fault(a.path, "without nats.url there is one node only, so its cluster listener stays on loopback",
 				"write 127.0.0.1:0, or set nats.url")
 		case a.path == "listen.cluster" && !IsLoopback(host) && v.cfg.Cluster.TLS == TLS{}:
@@ -171,15 +178,51 @@ func (v *validator) admin() {
 
 func (v *validator) nats() {
 	n := v.cfg.NATS
-	if n.URL != "" {
-		for server := range strings.SplitSeq(n.URL, ",") {
+	for server := range strings.SplitSeq(n.URL.Reveal(), ",") {
+		if !n.Embedded() {
 			v.url("nats.url", strings.TrimSpace(server), "nats://host:4222", "nats", "tls", "ws", "wss")
 		}
 	}
 	if n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {
 		v.fault("nats.replicas", fmt.Sprintf("%d replicas are not possible", n.Replicas), "write 1, 3 or 5")
 	}
+	if n.Streams < 0 || n.Streams > maxStreams {
+		v.fault("nats.streams", fmt.Sprintf("%d streams are not possible", n.Streams), fmt.Sprintf("write a number up to %d, or 0 for the automatic value", maxStreams))
+	}
+	if n.Streams > v.cfg.Cluster.Partitions {
+		v.fault("nats.streams", fmt.Sprintf("there are more streams than partitions (%d)", v.cfg.Cluster.Partitions), "write fewer, or 0 for the automatic value")
+	}
+	v.tls("nats.tls", n.TLS, false)
+	if n.Monitor != "" {
+		v.url("nats.monitor", n.Monitor, "http://host:8222", "http", "https")
+	}
+	if n.Embedded() {
+		if n.Replicas > 1 {
+			v.fault("nats.replicas", "the embedded server is one server, and cannot keep several replicas", "write 1, or set nats.url")
+		}
+		for path, set := range map[string]bool{
+			"nats.credentials": n.Credentials != "", "nats.tls": n.TLS != TLS{}, "nats.monitor": n.Monitor != "",
+		} {
+			if set {
+				v.warn(path, "without nats.url the embedded server is used, and this key says nothing", "remove it, or set nats.url")
+			}
+		}
+	}
 	v.atLeast("nats.max_bytes", n.MaxBytes)
+}
+
+// maxStreams bounds nats.streams: each costs every server an open file set and, with replicas, a group of its own.
+const maxStreams = 64
+
+// tls checks the files of a connection: a certificate comes with its key, and where it is mutual with the authority too.
+func (v *validator) tls(path string, t TLS, mutual bool) {
+	switch {
+	case t == (TLS{}):
+	case mutual && (t.Cert == "" || t.Key == "" || t.CA == ""):
+		v.fault(path, "mutual TLS needs cert, key and ca", "set all three, or none")
+	case (t.Cert == "") != (t.Key == ""):
+		v.fault(path, "a certificate needs its key, and a key its certificate", "set cert and key, or neither")
+	}
 }
 
 // atLeast checks a cap of something on the disk: 0 is automatic.
@@ -205,7 +248,28 @@ func (v *validator) state() {
 	s := v.cfg.State
 	v.atLeast("state.max_bytes", s.MaxBytes)
 	if s.Store == StoreRedis || v.origin.has("state.redis.url") {
-		v.url("state.redis.url", s.Redis.URL, "redis://127.0.0.1:6379/0", "redis", "rediss")
+		v.redis(s.Redis)
+	}
+}
+
+func (v *validator) redis(r Redis) {
+	// Several hosts are no URL: what stands between the commas is checked by the store, which says what it cannot read.
+	first, rest, several := strings.Cut(r.URL.Reveal(), ",")
+	if several {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			first += rest[i:]
+		}
+	}
+	v.url("state.redis.url", first, "redis://127.0.0.1:6379/0", "redis", "rediss")
+	v.tls("state.redis.tls", r.TLS, false)
+	if (r.Mode == RedisSentinel) != (r.Master != "") {
+		v.fault("state.redis.master", "the master's name and the mode sentinel belong together", "set both, or neither")
+	}
+	if r.Mode == RedisSingle && several {
+		v.fault("state.redis.mode", "several hosts are no single server", "write cluster or sentinel, or one host")
+	}
+	if r.WaitReplicas < 0 || r.WaitReplicas > 8 {
+		v.fault("state.redis.wait_replicas", fmt.Sprintf("%d replicas cannot be waited for", r.WaitReplicas), "write 0 to 8")
 	}
 }
 
@@ -217,9 +281,16 @@ func (v *validator) cluster() {
 	if c.Partitions < 1 || c.Partitions > 4096 {
 		v.fault("cluster.partitions", fmt.Sprintf("%d partitions are not possible", c.Partitions), "write a number from 1 to 4096; 64 suits most")
 	}
-	if t := c.TLS; t != (TLS{}) && (t.Cert == "" || t.Key == "" || t.CA == "") {
-		v.fault("cluster.tls", "mutual TLS needs cert, key and ca", "set all three, or none")
+	if c.Advertise != "" {
+		host, port := c.Advertise, "0"
+		if h, p, err := net.SplitHostPort(c.Advertise); err == nil {
+			host, port = h, p
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || host == "" || strings.ContainsAny(host, " /") || n == 0 && port != "0" {
+			v.fault("cluster.advertise", fmt.Sprintf("%q is not a host that others can reach", c.Advertise), "write a host name, an address, or host:port")
+		}
 	}
+	v.tls("cluster.tls", c.TLS, true)
 }
 
 func (v *validator) limits() {

@@ -145,7 +145,7 @@ func (v *validator) reply(at string, r Reply) {
 		v.fault(at+".deliveries", fmt.Sprintf("%d is not a number of deliveries that WeChat makes", r.Deliveries), "write 2, 3 or 4; 3 is what it does today")
 	}
 	for _, t := range []struct{ key, text string }{
-		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived},
+		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived}, {".flooded", r.Flooded},
 	} {
 		if len(t.text) > maxTextBytes {
 			v.fault(at+t.key, fmt.Sprintf("the text has %d bytes", len(t.text)), fmt.Sprintf("WeChat takes %d; shorten it", maxTextBytes))

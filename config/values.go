@@ -182,6 +182,8 @@ type (
 	Durability string
 	// StoreKind is where the users' state is kept.
 	StoreKind string
+	// RedisMode is what the hosts of state.redis.url are.
+	RedisMode string
 	// BotType is the kind of a bot.
 	BotType string
 	// Unknown is what becomes of an answer with unknown outcome (DESIGN §3 rule 13).
@@ -207,6 +209,10 @@ const (
 
 	StoreJetStream StoreKind = "jetstream"
 	StoreRedis     StoreKind = "redis"
+
+	RedisSingle   RedisMode = "single"
+	RedisCluster  RedisMode = "cluster"
+	RedisSentinel RedisMode = "sentinel"
 
 	BotRules  BotType = "rules"
 	BotFAQ    BotType = "faq"
@@ -245,6 +251,11 @@ func (v *Durability) UnmarshalText(b []byte) error {
 // UnmarshalText accepts jetstream and redis.
 func (v *StoreKind) UnmarshalText(b []byte) error {
 	return choose(v, b, "a store", StoreJetStream, StoreRedis)
+}
+
+// UnmarshalText accepts single, cluster and sentinel.
+func (v *RedisMode) UnmarshalText(b []byte) error {
+	return choose(v, b, "a mode of Redis", RedisSingle, RedisCluster, RedisSentinel)
 }
 
 // UnmarshalText accepts the types of bots.
