@@ -17,6 +17,8 @@ var commands = []func() *cobra.Command{
 	newServeCommand,
 	newSendCommand,
 	newConfigCommand,
+	newHealthCommand,
+	newCertsCommand,
 	newUserCommand,
 	newBenchCommand,
 	newVersionCommand,
