@@ -29,7 +29,7 @@ bench: ## the whole path beside a bare handler, closed loop (a few minutes)
 ##@ Check
 
 test: ## all tests with the race detector; installs what they need where it can
-	.ci/need go cc chromium cjk-fonts
+	.ci/need go cc chromium cjk-fonts redis-server
 	go vet ./...
 	CGO_ENABLED=1 go test -race -timeout $(TESTTIME) ./...
 
