@@ -11,8 +11,9 @@ import (
 const (
 	// deliveryInterval lies between two deliveries of one message: WeChat hangs up after it and delivers again.
 	deliveryInterval = 5 * time.Second
-	// ageTolerance is by how much a last delivery may look younger: CreateTime has whole seconds, and WeChat's timers drift.
-	ageTolerance = 500 * time.Millisecond
+	// ageTolerance is by how much a last delivery may look younger: where an earlier delivery went to another ingress, only
+	// CreateTime tells its age, and our clock may be behind WeChat's. It leaves the delivery before it three seconds of room.
+	ageTolerance = 2 * time.Second
 
 	seenLimit = 1 << 18 // keys per generation
 )

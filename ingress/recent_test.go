@@ -51,14 +51,15 @@ func TestIsLast(t *testing.T) {
 		want              bool
 	}{
 		{3, 1, 0, 0, false},
-		{3, 1, 0, 9 * time.Second, false},
-		{3, 1, 0, 9500 * time.Millisecond, true},
+		{3, 1, 0, 7900 * time.Millisecond, false}, // the second delivery, late, by a clock that is ahead
+		{3, 1, 0, 8 * time.Second, true},
 		{3, 2, 5 * time.Second, 5 * time.Second, false},
 		{3, 2, 10 * time.Second, -time.Hour, true}, // our clock is behind
 		{3, 3, 0, 0, true},
 		{3, 4, 0, 0, true},
 		{3, 1, 0, -time.Hour, false},
 		{4, 3, 10 * time.Second, 10 * time.Second, false},
+		{2, 1, 0, 2 * time.Second, false},
 		{2, 1, 0, 5 * time.Second, true},
 		{1, 1, 0, 0, true},
 	} {
