@@ -285,6 +285,7 @@ type phoneState struct {
 	Deliveries int            `json:"deliveries"`
 	Accounts   []phoneAccount `json:"accounts"`
 	Users      []listedUser   `json:"users"`
+	Nodes      bool           `json:"nodes"` // whether there is a panel of nodes
 }
 
 type listedUser struct {
@@ -294,7 +295,7 @@ type listedUser struct {
 
 // state and history answer as JSON, made under the phone's lock: an exchange changes while it is shown.
 func (p *Platform) state() []byte {
-	s := phoneState{Now: p.now(), CutoffMS: p.cutoff.Milliseconds(), Deliveries: p.deliveries}
+	s := phoneState{Now: p.now(), CutoffMS: p.cutoff.Milliseconds(), Deliveries: p.deliveries, Nodes: p.nodes != nil}
 	ph := p.phone
 	ph.mu.Lock()
 	defer ph.mu.Unlock()

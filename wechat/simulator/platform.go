@@ -66,6 +66,7 @@ type Options struct {
 	Logger        *slog.Logger     // discards when nil
 	Client        *http.Client     // a client of its own when nil; redirects are never followed
 	WitnessLimit  int              // records that Witness keeps, the newest; 100,000 when zero
+	Nodes         Nodes            // the back end's processes, for the page's panel; nil: there is no panel
 	WitnessWriter io.Writer        // gets every record as a JSON line, in order; a slow writer slows the platform down
 }
 
@@ -81,6 +82,7 @@ type Platform struct {
 	ownClient  bool
 	witness    *witness
 	phone      *phone
+	nodes      Nodes // nil: the page has no panel
 	msgSerial  atomic.Uint64
 
 	ctx    context.Context // ends with Close
@@ -102,6 +104,7 @@ func New(o Options) (*Platform, error) {
 		deliveries: o.Deliveries,
 		now:        o.Now,
 		log:        o.Logger,
+		nodes:      o.Nodes,
 	}
 	if p.cutoff <= 0 {
 		p.cutoff = DefaultCutoff

@@ -33,6 +33,8 @@ const heartbeat = 15 * time.Second
 //	GET  /api/history  ?account=&openid= that user's exchanges
 //	GET  /api/events   server-sent events: user, exchange
 //	GET  /api/witness  the witness log as JSON lines
+//	GET  /api/nodes    the back end's processes, where Options.Nodes knows them
+//	POST /api/nodes    {name, action}: one of NodeActions; answers with all of them
 //	POST /api/push     {account, openid, message}: the user does something
 //	POST /api/users    {account, openid}: add a user; an empty openid is chosen
 //	POST /api/media    {data}: keep a picture (base64), served under /media/{id}
@@ -51,6 +53,8 @@ func (p *Platform) Handler() http.Handler {
 	mux.HandleFunc("GET /api/history", p.serveHistory)
 	mux.HandleFunc("GET /api/events", p.serveEvents)
 	mux.HandleFunc("GET /api/witness", p.serveWitness)
+	mux.HandleFunc("GET /api/nodes", p.serveNodes)
+	mux.HandleFunc("POST /api/nodes", accept(p.serveNodeAction))
 	mux.HandleFunc("POST /api/push", accept(p.servePush))
 	mux.HandleFunc("POST /api/users", accept(p.serveUsers))
 	mux.HandleFunc("POST /api/media", accept(p.serveNewMedia))
@@ -101,9 +105,9 @@ func accept[T any](f func(T) (int, any, error)) http.HandlerFunc {
 
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, ErrUnknownAccount), errors.Is(err, errUnknownUser):
+	case errors.Is(err, ErrUnknownAccount), errors.Is(err, errUnknownUser), errors.Is(err, ErrUnknownNode):
 		return http.StatusNotFound
-	case errors.Is(err, errNotFollowing):
+	case errors.Is(err, errNotFollowing), errors.Is(err, ErrNodeState):
 		return http.StatusConflict
 	case errors.Is(err, errTooMany):
 		return http.StatusTooManyRequests

@@ -14,6 +14,8 @@ const post = (path, body) => ask(path, {
 export const loadState = () => ask('api/state');
 export const loadHistory = (account, openid) => ask(`api/history?${new URLSearchParams({ account, openid })}`);
 export const push = (account, openid, message) => post('api/push', { account, openid, message });
+export const loadNodes = () => ask('api/nodes');
+export const actOnNode = (name, action) => post('api/nodes', { name, action });
 export const addUser = (account) => post('api/users', { account });
 
 /** Keeps a picture on the platform and returns what an image message needs. */

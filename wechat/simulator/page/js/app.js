@@ -5,6 +5,7 @@ import * as api from './api.js';
 import { store, takeState, takeUser, takeExchange, setClock, currentUser, inView, userKey } from './store.js';
 import { renderTimeline, showExchange, scrollToEnd } from './chat.js';
 import { renderUsers, renderHead, renderAccounts } from './users.js';
+import { followNodes, leaveNodes, renderNodes } from './nodes.js';
 import { startComposer, renderComposer, askScene } from './composer.js';
 
 const isNarrow = matchMedia('(max-width: 720px)');
@@ -63,6 +64,7 @@ function renderAll() {
   renderHead();
   renderComposer(say);
   renderTimeline();
+  renderNodes();
   if (!listening) byId('live').textContent = t('live.down');
 }
 
@@ -90,6 +92,7 @@ api.listen({
     try {
       await loadAll();
       listening = true;
+      if (store.hasNodes) followNodes();
       byId('live').textContent = '';
       document.body.dataset.ready = 'true';
     } catch {
@@ -98,6 +101,7 @@ api.listen({
   },
   onDown: () => {
     listening = false;
+    leaveNodes();
     byId('live').textContent = t('live.down');
   },
   onUser: (user) => {

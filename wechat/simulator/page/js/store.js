@@ -11,6 +11,7 @@ export const store = {
   exchanges: new Map(), // of the user in view, by id
   last: new Map(), // newest exchange per user
   unread: new Map(), // per user
+  hasNodes: false, // whether the back end's processes are shown
 };
 
 export const userKey = (u) => `${u.account}/${u.openid}`;
@@ -27,6 +28,7 @@ export function takeState(state) {
   store.cutoffMs = state.cutoff_ms;
   store.deliveries = state.deliveries;
   store.accounts = state.accounts;
+  store.hasNodes = state.nodes;
   setClock(state.now);
   store.users = [];
   for (const user of state.users) {
