@@ -31,6 +31,9 @@ var shownModules = []struct{ name, path string }{
 	{"zap", "go.uber.org/zap"},
 }
 
+// stamped is the version that a build without a repository was given (-ldflags "-X main.stamped=1.0.0"): in a container image.
+var stamped string
+
 // thisBuild reads what the Go tool wrote into the binary.
 func thisBuild() build {
 	b := build{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Modules: map[string]string{}}
@@ -40,6 +43,9 @@ func thisBuild() build {
 	}
 	if info.Main.Version != "" {
 		b.Version = info.Main.Version
+	}
+	if stamped != "" {
+		b.Version = stamped
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
