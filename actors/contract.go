@@ -49,6 +49,7 @@ type Account struct {
 	Limits     conversation.Limits
 	Deliveries int // how often WeChat delivers one message altogether
 	Unknown    UnknownPolicy
+	Flooded    string // told once a minute to a user whose messages are dropped (DESIGN §3 rule 6); empty: nothing is said
 }
 
 // Options are shared by all partitions of a node.
@@ -90,7 +91,7 @@ const (
 
 // Reasons of dead letters; append-only, they stand on the wire.
 const (
-	ReasonLostKey     = "lost_key"    // below the last applied position, and its key is not known (rule 2)
+	ReasonLostKey     = "lost_key"    // its key is not known, and may have been: applied or not, nobody can tell (rules 2 and 10)
 	ReasonDeadly      = "deadly"      // named alone at two deaths of its owner (rule 5)
 	ReasonPanic       = "panic"       // handling it panicked again and again
 	ReasonUnknown     = "unknown"     // the outcome of its last delivery is unknown (rule 13)

@@ -19,6 +19,7 @@ type metrics struct {
 	panics, activationsLost, staleWrites    prometheus.Counter
 	checkpoints, checkpointErrors           prometheus.Counter
 	turns                                   *prometheus.CounterVec // by account, outcome
+	floodDropped, floodNoticed              *prometheus.CounterVec // by account
 	processed                               prometheus.Counter
 	verdicts                                [4]prometheus.Counter
 	commitErrors, stepDowns                 *prometheus.CounterVec // by reason
@@ -60,6 +61,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		turns: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_messages_total", Help: "Messages by outcome; repeated and expired ones had no second effect.",
 		}, []string{"account", "outcome"}),
+		floodDropped: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_flood_dropped_total", Help: "Messages beyond a user's queue, which ended without a turn (rule 6).",
+		}, []string{"account"}),
+		floodNoticed: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_flood_notices_total", Help: "Flooding users who were told so, at most once a minute each.",
+		}, []string{"account"}),
 		commitErrors: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_commit_errors_total", Help: "Users' commits that were refused or whose outcome is unknown.",
 		}, []string{"reason"}),

@@ -18,7 +18,8 @@ import (
 // Engine makes the actors of a node. Its methods may be called from any goroutine.
 type Engine struct {
 	*Options
-	metrics *metrics
+	metrics  *metrics
+	reported sync.Map // partition → reported, see Backlog
 }
 
 // New registers the actors' metrics.
@@ -360,4 +361,5 @@ func (p *partition) ended() {
 	p.cancel()
 	p.pumps.Wait()
 	p.metrics.forget(&p.stats)
+	p.dropBacklog()
 }

@@ -27,6 +27,7 @@ func (p *partition) tick(ctx actor.Context) {
 	}
 	p.handHeld(ctx)
 	p.metrics.report(&p.stats, p.live, p.led.unsettled, p.led.lag(now), p.checkpointAge(now))
+	p.tellBacklog(now)
 	if p.busy() {
 		p.hurryFloor(ctx)
 	}

@@ -27,8 +27,8 @@ type user struct {
 	rec state.Record       // as committed
 	st  conversation.State // rec's value, and what needs no commit of its own
 
-	queue   []*item // in the order of the log; queue[0] is the turn that runs
-	dropped []flooded
+	queue   []*item            // in the order of the log; queue[0] is the turn that runs
+	dropped []*item            // beyond the queue, on their way out
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
@@ -58,12 +58,6 @@ type delivery struct {
 	slot    *messages.Slot
 	tried   bool
 	unknown bool // an offer was sent and nobody can tell what became of it
-}
-
-// flooded is a message beyond the queue, with its entries.
-type flooded struct {
-	arrival    conversation.Arrival
-	deliveries []delivery
 }
 
 // phase is where a message stands.
@@ -201,7 +195,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 	a := conversation.Arrival{
 		Key:     messages.KeyOf(in),
 		At:      messages.Position{Generation: u.generation, Sequence: m.rec.Sequence},
-		LogTime: m.rec.LogTime,
+		LogTime: m.rec.LogTime, CreateTime: in.GetCreateTime(),
 	}
 	if it := u.find(a.Key); it != nil {
 		if !slices.ContainsFunc(it.deliveries, func(have delivery) bool { return have.seq == d.seq }) {
@@ -213,7 +207,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		}
 		return
 	}
-	if i := slices.IndexFunc(u.dropped, func(f flooded) bool { return f.arrival.Key == a.Key }); i >= 0 {
+	if i := slices.IndexFunc(u.dropped, func(it *item) bool { return it.key == a.Key }); i >= 0 {
 		u.dropped[i].deliveries = append(u.dropped[i].deliveries, d)
 		return
 	}
@@ -228,40 +222,15 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 	case conversation.Lost:
 		it.dead = ReasonLostKey
 		u.queue = append(u.queue, it)
-	case conversation.Fresh:
+	case conversation.Fresh, conversation.Doubtful:
 		if len(u.queue) >= maxQueued && m.dead == "" {
-			if len(u.dropped) == 0 {
-				ctx.Send(u.pid, &endFlood{})
-			}
-			u.dropped = append(u.dropped, flooded{arrival: a, deliveries: it.deliveries})
+			u.drop(ctx, it)
 			return
 		}
-		u.queue = append(u.queue, it)
-	}
-}
-
-// endFlood records the messages that a flood pushed out, by key alone and in one commit, and ends them with `success`. It waits for
-// no turn: a flood must not fill its partition while the first message is slow (DESIGN §3 rule 6).
-func (u *user) endFlood(ctx actor.Context) {
-	dropped, began := u.dropped, u.Now()
-	arrivals := make([]conversation.Arrival, len(dropped))
-	for i, f := range dropped {
-		arrivals[i] = f.arrival
-	}
-	if !u.commit(ctx, u.st.Drop(arrivals, u.account.Limits, began)) {
-		return
-	}
-	u.dropped = nil
-	silent := make(map[string]bool) // ingresses that gave no verdict: their slots end by themselves
-	for _, f := range dropped {
-		it := &item{key: f.arrival.Key, in: &messages.Inbound{}, arrival: f.arrival, deliveries: f.deliveries,
-			outcome: messages.Outcome_OUTCOME_DROPPED_FLOOD, began: began}
-		for _, d := range f.deliveries {
-			if ingress := d.slot.GetIngress(); !silent[ingress] {
-				silent[ingress] = u.say(d, it.key, nil) == messages.Verdict_VERDICT_UNKNOWN
-			}
+		if class == conversation.Doubtful {
+			it.dead = ReasonLostKey
 		}
-		u.finish(ctx, it, "")
+		u.queue = append(u.queue, it)
 	}
 }
 

@@ -87,7 +87,7 @@ func (w *world) start() {
 		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
 		LogFull: w.opts.LogFull,
 		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
-			Unknown: w.opts.Accounts[account].Unknown}},
+			Unknown: w.opts.Accounts[account].Unknown, Flooded: w.opts.Accounts[account].Flooded}},
 	}
 	w.system = actor.NewActorSystemWithConfig(actor.Configure(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) })))

@@ -16,9 +16,9 @@ import (
 //
 //	limits turns=4 bytes=200 idle=1h text=60 kept=2 retention=10m keptfor=48h
 //	turn key=m1 at=5 [t=2s] [kind=click] [bot="..."] [silent] : what the user wrote
-//	classify key=m1 at=5 [t=2s]
+//	classify key=m1 at=5 [t=2s] [log=1s] [created=1s]
 //	written key=m1 | keep key=m1 [repeat] | abandon key=m1 reason=x | bury key=m1 at=5 reason=x [outoforder]
-//	drop key=m1 at=5 | published number=1 | reload | state
+//	drop key=m1 at=5 | notice [t=2s] | published number=1 | reload | state
 //
 // Times are offsets from noon; at is the position in the log.
 func TestScripts(t *testing.T) {
@@ -50,7 +50,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.turn(t, d, now)
 	case "classify":
 		class, outcome := s.state.Classify(s.arrival(t, d, now), s.limits, now)
-		return [...]string{"fresh", "known", "expired", "lost"}[class] + wordIf(class == Known, " "+OutcomeWord(outcome)) + "\n"
+		return [...]string{"fresh", "known", "expired", "lost", "doubtful"}[class] + wordIf(class == Known, " "+OutcomeWord(outcome)) + "\n"
 	case "written":
 		s.state = s.state.Delivered(key(d))
 	case "keep":
@@ -61,6 +61,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		s.state = s.state.Bury(s.arrival(t, d, now), !d.HasArg("outoforder"), arg(d, "reason"), "", s.limits, now)
 	case "drop":
 		s.state = s.state.Drop([]Arrival{s.arrival(t, d, now)}, s.limits, now)
+	case "notice":
+		next, due := s.state.Notice(now)
+		s.state = next
+		return strconv.FormatBool(due) + "\n"
 	case "published":
 		n, err := strconv.ParseUint(arg(d, "number"), 10, 64)
 		if err != nil {
@@ -170,6 +174,9 @@ func (s *script) arrival(t *testing.T, d *datadriven.TestData, now time.Time) Ar
 	}
 	if l := arg(d, "log"); l != "" {
 		a.LogTime = noon.Add(duration(t, l))
+	}
+	if c := arg(d, "created"); c != "" {
+		a.CreateTime = noon.Add(duration(t, c)).Unix()
 	}
 	return a
 }

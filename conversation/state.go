@@ -37,6 +37,11 @@ type State struct {
 	Counts  Counts    `cbor:"12,keyasint" json:"counts"`
 
 	AppliedNS int64 `cbor:"13,keyasint,omitempty" json:"-"` // log time of Applied, Unix nanoseconds
+
+	// AheadS is by how many seconds a message's CreateTime was ahead of its log time at most: with it the horizon, a log time, bounds
+	// the CreateTime of every key that was forgotten early, and so tells its replay, whose log time is new (DESIGN §3 rule 10).
+	AheadS    int64 `cbor:"14,keyasint,omitempty" json:"-"`
+	NoticedMS int64 `cbor:"15,keyasint,omitempty" json:"noticed_ms,omitempty"` // when a flooding user was last told, Unix milliseconds
 }
 
 // apply notes that the message's turn in the order of the log has come.

@@ -11,9 +11,18 @@ import (
 
 // Arrival is one log entry of this user as it comes up.
 type Arrival struct {
-	Key     messages.Key
-	At      messages.Position
-	LogTime time.Time
+	Key        messages.Key
+	At         messages.Position
+	LogTime    time.Time
+	CreateTime int64 // Unix seconds on WeChat's clock; 0: the log time stands for it
+}
+
+// created is when the message was written, as far as anybody knows: in Unix seconds, and the same for each of its deliveries.
+func (a Arrival) created() int64 {
+	if a.CreateTime <= 0 {
+		return a.LogTime.Unix()
+	}
+	return a.CreateTime
 }
 
 // Class says what an arrival is to the state.
@@ -21,10 +30,11 @@ type Class uint8
 
 // The classes.
 const (
-	Fresh   Class = iota // a message that was never committed
-	Known                // its outcome is recorded
-	Expired              // applied so long ago that its key was rightly forgotten: nothing is left to do
-	Lost                 // at or below the last applied position, and its key ought to be known: a dead letter, never a silent skip
+	Fresh    Class = iota // a message that was never committed
+	Known                 // its outcome is recorded
+	Expired               // applied so long ago that its key was rightly forgotten: nothing is left to do
+	Lost                  // at or below the last applied position, and its key ought to be known: a dead letter, never a silent skip
+	Doubtful              // new by its place, but so old that its key may have been forgotten early: a dead letter, never a second turn
 )
 
 // Classify sorts an arrival (DESIGN §3 rules 2, 4 and 10). now is the present on the log's clock.
@@ -32,7 +42,13 @@ func (s State) Classify(a Arrival, limits Limits, now time.Time) (Class, message
 	if k, ok := s.Keys.Find(a.Key); ok {
 		return Known, k.Outcome
 	}
+	if o, ok := s.underWay(a.Key); ok {
+		return Known, o
+	}
 	if !s.hasPassed(a) {
+		if s.HorizonMS > 0 && a.created()*1000 <= s.HorizonMS+s.AheadS*1000 {
+			return Doubtful, 0
+		}
 		return Fresh, 0
 	}
 	if a.LogTime.UnixMilli() <= s.HorizonMS {
@@ -42,6 +58,20 @@ func (s State) Classify(a Arrival, limits Limits, now time.Time) (Class, message
 		return Expired, 0
 	}
 	return Lost, 0
+}
+
+// underWay finds a committed message whose end is not settled: it is known for as long as that takes, whatever its ring of keys had
+// to forget (DESIGN §3 rule 10).
+func (s State) underWay(key messages.Key) (messages.Outcome, bool) {
+	if _, ok := s.Recorded(key); ok || s.IsKept(key) {
+		return messages.Outcome_OUTCOME_ANSWERED, true
+	}
+	for _, b := range s.Burials {
+		if b.Key == key {
+			return messages.Outcome_OUTCOME_DEAD, true
+		}
+	}
+	return 0, false
 }
 
 // Said is what the bots made of a message.
@@ -172,6 +202,20 @@ func (s State) Published(number uint64) State {
 	return s
 }
 
+// FloodNoticeEvery is how often at most a flooding user is told of it.
+const FloodNoticeEvery = time.Minute
+
+// Notice tells whether the user may be told now that messages are dropped, and notes that it is done: the state must be committed
+// before the notice goes out, so that neither a replay nor the next owner gives it again. The clocks of two owners may differ, so a
+// notice of the near future counts too.
+func (s State) Notice(now time.Time) (State, bool) {
+	if since := now.Sub(time.UnixMilli(s.NoticedMS)); since.Abs() < FloodNoticeEvery {
+		return s, false
+	}
+	s.NoticedMS = now.UnixMilli()
+	return s, true
+}
+
 // Drop records messages that a flooding user sent beyond the queue. They are recorded by key alone.
 func (s State) Drop(dropped []Arrival, limits Limits, now time.Time) State {
 	for _, a := range dropped {
@@ -186,6 +230,7 @@ func (s State) remember(a Arrival, o messages.Outcome, limits Limits, now time.T
 	keys := s.Keys.with(KnownKey{Key: a.Key, Outcome: o, LogTime: a.LogTime})
 	keys, horizon := keys.trimmed(a.LogTime.Add(-limits.KeyRetention))
 	s.Keys = keys
+	s.AheadS = max(s.AheadS, a.created()-a.LogTime.Unix())
 	if ms := horizon.UnixMilli(); !horizon.IsZero() && ms > s.HorizonMS {
 		s.HorizonMS = ms + time.Second.Milliseconds() - 1 // key times are whole seconds: cover the rest of it
 	}
