@@ -1,7 +1,7 @@
 // Package e2e tests the real binary from outside: real processes on loopback ports and folders of their own, killed, stopped,
 // filled up and lied to, while a simulated WeChat in the test's process (package simulator) lives on and delivers again.
 //
-// What must be true is decided by a checker (checker_test.go) that believes nobody: it compares the platform's own witness log,
+// What must be true is decided by internal/checker, which believes nobody: it compares the platform's own witness log,
 // what `hongyan user show` tells, and the entries of the log as they stand on the disk.
 //
 //	go test ./internal/e2e                            everything, with two kills per durability

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hongyan/internal/checker"
 	"hongyan/wechat/simulator"
 )
 
@@ -19,10 +20,10 @@ const slowTurn = 30 * time.Second
 // readiness says so, and once the entries are settled the node purges them and accepts again by itself.
 func TestFullLog(t *testing.T) {
 	realProcess(t)
-	slow := fmt.Sprintf("  - {match: exact, value: %s, delay: %s, reply: 《slow》}\n", question("slow"), slowTurn)
+	slow := fmt.Sprintf("  - {match: exact, value: %s, delay: %s, reply: 《slow》}\n", checker.Question("slow"), slowTurn)
 	n := newNode(t, settings{
-		durability: "os", logBytes: "16MiB", partitions: 1, rules: strings.Replace(questionRules(0), "\n", "\n"+slow, 1),
-		account: replyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
+		durability: "os", logBytes: "16MiB", partitions: 1, rules: strings.Replace(checker.Rules(0), "\n", "\n"+slow, 1),
+		account: checker.ReplyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
 	})
 	p := n.platform()
 	l := newLoad(t, p, 8, 4)
@@ -58,7 +59,7 @@ func TestFullLog(t *testing.T) {
 			t.Errorf("after the recovery: %+v", r)
 		}
 	}
-	r, err := p.Push(t.Context(), "demo", slowUser, simulator.Message{Type: "text", Content: question("after")})
+	r, err := p.Push(t.Context(), "demo", slowUser, simulator.Message{Type: "text", Content: checker.Question("after")})
 	if err != nil || !r.Answered || r.Answer.Content != "《slow》\n\n《after》" {
 		t.Errorf("the answer that had to be kept: %v %+v", err, r.Answer)
 	}
@@ -78,7 +79,7 @@ const slowUser = "oSlowUser"
 // ask sends the slow question, once, and hangs up as soon as the log has it.
 func ask(t *testing.T, n *node) {
 	t.Helper()
-	f := genuine(slowUser, "77", question("slow"))
+	f := genuine(slowUser, "77", checker.Question("slow"))
 	conn, err := net.DialTimeout("tcp", n.callback, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +114,7 @@ func fill(t *testing.T, n *node) {
 
 // endedAsTold: whoever got the answer has the turn, once; whoever was told that nothing was received has none; there is no third
 // end. (Entries that were purged are in no journal, so this is the whole check.)
-func endedAsTold(t *testing.T, witness []simulator.Record, users map[string]shownUser) {
+func endedAsTold(t *testing.T, witness []simulator.Record, users map[string]checker.User) {
 	t.Helper()
 	turns := make(map[string]int) // by user and text
 	for openID, u := range users {
@@ -123,28 +124,28 @@ func endedAsTold(t *testing.T, witness []simulator.Record, users map[string]show
 			}
 		}
 	}
-	all, _ := tell(witness)
+	all, _ := checker.Tell(witness)
 	answered, refused := 0, 0
 	for _, m := range all {
-		if m.openID == slowUser {
+		if m.OpenID == slowUser {
 			continue
 		}
-		last, had := m.received[m.last], turns[m.openID+"/"+m.text]
+		last, had := m.Received[m.Last], turns[m.OpenID+"/"+m.Text]
 		switch {
-		case m.end.Banner || last.Answer == nil:
-			t.Errorf("message %s ended with %s %s, banner %v", m.text, last.Outcome, last.Detail, m.end.Banner)
-		case last.Answer.Content == "《"+name(m.text)+"》":
+		case m.End.Banner || last.Answer == nil:
+			t.Errorf("message %s ended with %s %s, banner %v", m.Text, last.Outcome, last.Detail, m.End.Banner)
+		case last.Answer.Content == "《"+checker.Name(m.Text)+"》":
 			answered++
 			if had != 1 {
-				t.Errorf("message %s was answered and has %d turns", m.text, had)
+				t.Errorf("message %s was answered and has %d turns", m.Text, had)
 			}
-		case last.Answer.Content == notReceivedText:
+		case last.Answer.Content == checker.NotReceivedText:
 			refused++
-			if had != 0 || m.last != simulator.DefaultDeliveries {
-				t.Errorf("message %s was not received, at delivery %d, and has %d turns", m.text, m.last, had)
+			if had != 0 || m.Last != simulator.DefaultDeliveries {
+				t.Errorf("message %s was not received, at delivery %d, and has %d turns", m.Text, m.Last, had)
 			}
 		default:
-			t.Errorf("message %s got %q", m.text, last.Answer.Content)
+			t.Errorf("message %s got %q", m.Text, last.Answer.Content)
 		}
 	}
 	t.Logf("%d messages answered, %d told that they were not received", answered, refused)

@@ -10,32 +10,14 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"hongyan/internal/checker"
 	"hongyan/messages"
 	"hongyan/stream/embedded"
 )
 
-// journal is what stands in the log and in the log of dead letters, read from the disk by plain requests to a server on a copy
-// of the folder: neither the engine's own reader nor its checkpoints have a part in it.
-type journal struct {
-	entries []entry
-	dead    []deadLetter
-}
-
-// entry is one accepted delivery.
-type entry struct {
-	sequence uint64
-	openID   string
-	msgID    string
-	key      string // in hex
-	text     string
-}
-
-type deadLetter struct {
-	openID, key, reason string
-}
-
-// readJournal copies the folder of a node that does not run, as it lies there, and reads the copy.
-func readJournal(t *testing.T, n *node) journal {
+// readJournal copies the folder of a node that does not run, as it lies there, and reads the copy by plain requests to a server on
+// it: neither the engine's own reader nor its checkpoints have a part in that.
+func readJournal(t *testing.T, n *node) checker.Journal {
 	t.Helper()
 	if n.proc.running() {
 		t.Fatal("the journal is read while the node runs")
@@ -43,7 +25,7 @@ func readJournal(t *testing.T, n *node) journal {
 	return readFolder(t, filepath.Join(n.dir, "data", "nats"))
 }
 
-func readFolder(t *testing.T, folder string) journal {
+func readFolder(t *testing.T, folder string) checker.Journal {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "journal")
 	defer os.RemoveAll(dir)
@@ -72,15 +54,15 @@ func readFolder(t *testing.T, folder string) journal {
 		return m.Data, nil
 	}
 
-	var j journal
+	var j checker.Journal
 	err = walk(request, "HY_IN", "hy.in.>", func(sequence uint64, data []byte) error {
 		e := new(messages.Entry)
 		if err := proto.Unmarshal(data, e); err != nil {
 			return err
 		}
 		in := e.GetInbound()
-		j.entries = append(j.entries, entry{
-			sequence: sequence, openID: in.GetOpenId(), msgID: in.GetMsgId(), key: messages.KeyOf(in).String(), text: in.GetText().GetContent(),
+		j.Entries = append(j.Entries, checker.Entry{
+			Sequence: sequence, OpenID: in.GetOpenId(), MsgID: in.GetMsgId(), Key: messages.KeyOf(in).String(), Text: in.GetText().GetContent(),
 		})
 		return nil
 	})
@@ -92,8 +74,8 @@ func readFolder(t *testing.T, folder string) journal {
 		if err := proto.Unmarshal(data, d); err != nil {
 			return err
 		}
-		j.dead = append(j.dead, deadLetter{
-			openID: d.GetInbound().GetOpenId(), key: messages.KeyOf(d.GetInbound()).String(), reason: d.GetReason(),
+		j.Dead = append(j.Dead, checker.DeadLetter{
+			OpenID: d.GetInbound().GetOpenId(), Key: messages.KeyOf(d.GetInbound()).String(), Reason: d.GetReason(),
 		})
 		return nil
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"hongyan/internal/checker"
 	"hongyan/wechat/simulator"
 )
 
@@ -49,8 +50,8 @@ func TestKill(t *testing.T) {
 func killAgainAndAgain(t *testing.T, durability string, times int) {
 	chance := seeded(t)
 	n := newNode(t, settings{
-		durability: durability, rules: questionRules(killTurn),
-		account: replyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
+		durability: durability, rules: checker.Rules(killTurn),
+		account: checker.ReplyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
 	})
 	p := n.platform()
 	l := newLoad(t, p, killUsers, killWindow)
@@ -79,32 +80,35 @@ func killAgainAndAgain(t *testing.T, durability string, times int) {
 	began := time.Now()
 	awaitEnds(t, p, began)
 
-	s := story{users: l.settleDown(n)}
+	s := checker.Story{Users: l.settleDown(n)}
 	n.stop()
-	s.journal, s.witness, s.down = readJournal(t, n), p.Witness(), n.down
-	v := check(s)
+	s.Journal, s.Witness, s.Down = readJournal(t, n), p.Witness(), n.down
+	v := checker.Check(s)
 	t.Logf("%s, %d kills: %v", durability, times, v)
 	report(t, v)
 }
 
 // report fails the test for what the checker found.
-func report(t *testing.T, v *verdict) {
+func report(t *testing.T, v *checker.Verdict) {
 	t.Helper()
-	for i, violation := range v.violations {
+	for i, violation := range v.Violations {
 		if i == 20 {
-			t.Errorf("… and %d more", len(v.violations)-i)
+			t.Errorf("… and %d more", len(v.Violations)-i)
 			break
 		}
 		t.Error(violation)
 	}
-	if v.accepted == 0 {
+	if len(v.Dead) > 0 {
+		t.Errorf("dead letters for which there is no reason here: %v", v.Dead)
+	}
+	if v.Accepted == 0 {
 		t.Error("nothing was accepted: this run shows nothing")
 	}
-	if len(v.unknown) > handful {
-		t.Errorf("%d answers are dead letters because nobody knows their delivery: %v", len(v.unknown), v.unknown)
+	if len(v.Unknown) > handful {
+		t.Errorf("%d answers are dead letters because nobody knows their delivery: %v", len(v.Unknown), v.Unknown)
 	}
-	if v.excused+v.unaccepted > handful {
-		t.Errorf("%d messages met a dead engine at their last delivery: this run shows too little", v.excused+v.unaccepted)
+	if v.Excused+v.Unaccepted > handful {
+		t.Errorf("%d messages met a dead engine at their last delivery: this run shows too little", v.Excused+v.Unaccepted)
 	}
 }
 
@@ -155,11 +159,11 @@ func awaitEnds(t *testing.T, p *simulator.Platform, before time.Time) {
 // answer yet and can still deliver. Not one of them can have been settled.
 func unsettledAtKill(t *testing.T, n *node, p *simulator.Platform) int {
 	t.Helper()
-	entries := readJournal(t, n).entries
+	entries := readJournal(t, n).Entries
 	open := under(p.Witness()) // after the read: what was written before the kill has arrived
 	count := 0
 	for _, e := range entries {
-		if delivery, ok := open[e.openID+"/"+e.msgID]; ok && delivery < simulator.DefaultDeliveries {
+		if delivery, ok := open[e.OpenID+"/"+e.MsgID]; ok && delivery < simulator.DefaultDeliveries {
 			count++
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hongyan/internal/checker"
 	"hongyan/wechat/simulator"
 )
 
@@ -50,7 +51,7 @@ func (l *load) start() {
 func (l *load) say(openID string) simulator.Result {
 	l.inFlight.Add(1)
 	defer l.inFlight.Add(-1)
-	text := question(fmt.Sprintf("%s-%d", openID[len(openID)-4:], l.serial.Add(1)))
+	text := checker.Question(fmt.Sprintf("%s-%d", openID[len(openID)-4:], l.serial.Add(1)))
 	result, err := l.platform.Push(l.t.Context(), "demo", openID, simulator.Message{Type: "text", Content: text})
 	if err != nil && l.t.Context().Err() == nil {
 		l.t.Errorf("push: %v", err)
@@ -84,10 +85,10 @@ func under(records []simulator.Record) map[string]int {
 
 // settleDown ends the load: everything under way comes to its end, and users whose answers were kept write until they have
 // them all.
-func (l *load) settleDown(n *node) map[string]shownUser {
+func (l *load) settleDown(n *node) map[string]checker.User {
 	l.t.Helper()
 	l.stop()
-	users := make(map[string]shownUser)
+	users := make(map[string]checker.User)
 	for _, openID := range l.users {
 		for range 10 {
 			eventually(l.t, 30*time.Second, "the user's messages are all settled", func() bool {

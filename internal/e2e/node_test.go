@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"hongyan/internal/checker"
 	"hongyan/wechat/simulator"
 )
 
@@ -37,11 +38,8 @@ type node struct {
 	callback, admin string
 	proc            *process
 	past            strings.Builder // what the former runs said on their standard error
-	down            []outage
+	down            []checker.Outage
 }
-
-// outage is a time in which no callback could be served.
-type outage struct{ from, to time.Time }
 
 // settings are what tests vary.
 type settings struct {
@@ -114,7 +112,7 @@ func (n *node) start() {
 		n.past.WriteString(n.proc.stderr.String())
 	}
 	if len(n.down) == 0 {
-		n.down = append(n.down, outage{from: time.Now()})
+		n.down = append(n.down, checker.Outage{From: time.Now()})
 	}
 	n.proc = start(n.t, n.dir, "serve", "-c", "hongyan.yaml")
 }
@@ -135,7 +133,7 @@ func (n *node) awaitReady() {
 	if !ready || !n.proc.running() {
 		n.t.Fatalf("the node is not ready; it said:\n%s", n.proc.tail())
 	}
-	n.down[len(n.down)-1].to = time.Now()
+	n.down[len(n.down)-1].To = time.Now()
 }
 
 func (n *node) startReady() {
@@ -150,8 +148,8 @@ func (n *node) kill() {
 	if !n.proc.running() {
 		n.t.Fatalf("the node ended by itself; it said:\n%s", n.proc.tail())
 	}
-	if last := n.down[len(n.down)-1]; !last.to.IsZero() { // it was ready
-		n.down = append(n.down, outage{from: time.Now()})
+	if last := n.down[len(n.down)-1]; !last.To.IsZero() { // it was ready
+		n.down = append(n.down, checker.Outage{From: time.Now()})
 	}
 	n.proc.kill()
 }
@@ -162,7 +160,7 @@ const stopLimit = 10 * time.Second
 // stop ends the run by SIGTERM: exit code 0, in time.
 func (n *node) stop() time.Duration {
 	n.t.Helper()
-	n.down = append(n.down, outage{from: time.Now()})
+	n.down = append(n.down, checker.Outage{From: time.Now()})
 	code, took := n.proc.signal(syscall.SIGTERM, 3*stopLimit)
 	if code != 0 {
 		n.t.Errorf("after SIGTERM the node ended with exit code %d; it said:\n%s", code, n.proc.tail())
@@ -218,37 +216,19 @@ func parseMetrics(body string) map[string]float64 {
 	return out
 }
 
-// shownUser is what the tests read of `hongyan user show -o json`.
-type shownUser struct {
-	Partition int    `json:"partition"`
-	Epoch     uint64 `json:"epoch"`
-	Queued    int    `json:"queued"`
-	Counts    struct {
-		Turns, Answered, Silent, Dead, Dropped, Kept int
-	} `json:"counts"`
-	Turns []struct {
-		Role, Kind, Text string
-	} `json:"turns"`
-	Messages []struct {
-		Key, Outcome string
-	} `json:"messages"`
-	Kept []struct{ Key string } `json:"kept"`
-	Dead []struct{ Key, Reason string }
-}
-
 // show runs `hongyan user show`.
-func (n *node) show(openID string) shownUser {
+func (n *node) show(openID string) checker.User {
 	n.t.Helper()
 	return show(n.t, n.dir, "demo/"+openID, "-c", "hongyan.yaml")
 }
 
-func show(t *testing.T, dir string, args ...string) shownUser {
+func show(t *testing.T, dir string, args ...string) checker.User {
 	t.Helper()
 	stdout, stderr, code := run(t, dir, append([]string{"user", "show", "-o", "json"}, args...)...)
 	if code != 0 {
 		t.Fatalf("user show %v: exit code %d: %s", args, code, stderr)
 	}
-	var u shownUser
+	var u checker.User
 	if err := json.Unmarshal([]byte(stdout), &u); err != nil {
 		t.Fatalf("user show %v: %v\n%s", args, err, stdout)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"hongyan/internal/checker"
 	"hongyan/wechat/simulator"
 )
 
@@ -19,8 +20,8 @@ func TestOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, settings{
-				durability: "disk", rules: questionRules(2 * time.Millisecond),
-				account: replyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
+				durability: "disk", rules: checker.Rules(2 * time.Millisecond),
+				account: checker.ReplyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
 			})
 			p := n.platform()
 			l := newLoad(t, p, killUsers, 3)
@@ -34,16 +35,16 @@ func TestOutage(t *testing.T) {
 				n.startReady()
 				awaitEnds(t, p, time.Now())
 			}
-			s := story{users: l.settleDown(n)}
+			s := checker.Story{Users: l.settleDown(n)}
 			n.stop()
-			s.journal, s.witness, s.down = readJournal(t, n), p.Witness(), n.down
-			v := check(s)
-			t.Logf("%v; %v", v, v.unknown)
-			for _, violation := range v.violations {
+			s.Journal, s.Witness, s.Down = readJournal(t, n), p.Witness(), n.down
+			v := checker.Check(s)
+			t.Logf("%v; %v", v, v.Unknown)
+			for _, violation := range v.Violations {
 				t.Error(violation)
 			}
-			if missed := down > 2*simulator.DefaultCutoff; missed != (v.excused+v.unaccepted > 0) {
-				t.Errorf("%d messages met a dead engine at their last delivery after %v of it", v.excused+v.unaccepted, down)
+			if missed := down > 2*simulator.DefaultCutoff; missed != (v.Excused+v.Unaccepted > 0) {
+				t.Errorf("%d messages met a dead engine at their last delivery after %v of it", v.Excused+v.Unaccepted, down)
 			}
 		})
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hongyan/internal/checker"
 )
 
 // What must never stand in the log of a node, beside the credentials. The users and texts of the genuine messages count too.
@@ -104,7 +106,7 @@ func bomb(inside string) string {
 // inside the time window is a duplicate. Whatever happened, no secret, user or text stands in the log.
 func TestRefusals(t *testing.T) {
 	realProcess(t)
-	n := newNode(t, settings{durability: "os", rules: questionRules(0)})
+	n := newNode(t, settings{durability: "os", rules: checker.Rules(0)})
 	n.startReady()
 	var first, firstName string
 	for i, c := range refusals {
@@ -138,12 +140,12 @@ func TestRefusals(t *testing.T) {
 	replay(t, n)
 	wrongAdminToken(t, n)
 	n.stop()
-	if j := readJournal(t, n); len(j.entries) == 0 {
+	if j := readJournal(t, n); len(j.Entries) == 0 {
 		t.Error("the genuine messages are not in the log")
 	} else {
-		for _, e := range j.entries {
-			if e.openID == forgedUser {
-				t.Errorf("a forgery is in the log at %d", e.sequence)
+		for _, e := range j.Entries {
+			if e.OpenID == forgedUser {
+				t.Errorf("a forgery is in the log at %d", e.Sequence)
 			}
 		}
 	}
@@ -224,7 +226,7 @@ func saysNothing(t *testing.T, n *node, secrets []string) {
 // TestDebugLog: at debug, lines may name users, and never secrets or texts.
 func TestDebugLog(t *testing.T) {
 	realProcess(t)
-	n := newNode(t, settings{durability: "os", rules: questionRules(0), level: "debug"})
+	n := newNode(t, settings{durability: "os", rules: checker.Rules(0), level: "debug"})
 	n.startReady()
 	replay(t, n)
 	wrongAdminToken(t, n)

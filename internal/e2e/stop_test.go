@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hongyan/internal/checker"
 )
 
 // TestStopUnderLoad: SIGTERM under load ends the node in order and in time. Nothing is lost, and the next run takes over from
@@ -12,8 +14,8 @@ import (
 func TestStopUnderLoad(t *testing.T) {
 	realProcess(t)
 	n := newNode(t, settings{
-		durability: "disk", level: "debug", rules: questionRules(killTurn),
-		account: replyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
+		durability: "disk", level: "debug", rules: checker.Rules(killTurn),
+		account: checker.ReplyTexts + "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n",
 	})
 	p := n.platform()
 	l := newLoad(t, p, killUsers, killWindow)
@@ -34,10 +36,10 @@ func TestStopUnderLoad(t *testing.T) {
 	n.startReady()
 	takenOver(t, n, before, 1)
 
-	s := story{users: l.settleDown(n)}
+	s := checker.Story{Users: l.settleDown(n)}
 	n.stop()
-	s.journal, s.witness, s.down = readJournal(t, n), p.Witness(), n.down
-	v := check(s)
+	s.Journal, s.Witness, s.Down = readJournal(t, n), p.Witness(), n.down
+	v := checker.Check(s)
 	t.Logf("%v", v)
 	report(t, v)
 }
