@@ -83,6 +83,8 @@ func (d *durableCheckpoints) write(own Ownership) bool {
 	return err == nil
 }
 
+func (d *durableCheckpoints) Backlog(p int) (Backlog, bool) { return Backlog{Unsettled: 100 + p}, true }
+
 func (d *durableCheckpoints) Props(own Ownership, takenOver func()) *actor.Props {
 	users := &testPartition{store: newTenures(), own: own, takenOver: takenOver} // only for its answers
 	return actor.PropsFromFunc(func(ctx actor.Context) {

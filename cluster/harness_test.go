@@ -122,6 +122,8 @@ func (s *tenures) Props(o Ownership, takenOver func()) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor { return &testPartition{store: s, own: o, takenOver: takenOver} })
 }
 
+func (s *tenures) Backlog(p int) (Backlog, bool) { return Backlog{Unsettled: 100 + p}, true }
+
 func (s *tenures) of(p int) []Ownership {
 	s.mu.Lock()
 	defer s.mu.Unlock()

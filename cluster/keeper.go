@@ -38,6 +38,7 @@ type keeper struct {
 	log       *slog.Logger
 	running   atomic.Bool                 // the actor was started and not yet told to end
 	takenOver atomic.Pointer[atomic.Bool] // of the tenure that runs: its epoch stands in the checkpoint; nil without one
+	epoch     atomic.Uint64               // of the tenure that runs, or ran last
 	panicked  atomic.Bool                 // the actor of this tenure panicked; set by its guardian
 	guardian  *actor.RootContext
 
@@ -205,6 +206,7 @@ func (k *keeper) tenure(own taken) {
 	n.holding.Add(1)
 	defer n.holding.Add(-1)
 	k.panicked.Store(false)
+	k.epoch.Store(own.Epoch)
 	var taken atomic.Bool // its own for each tenure: a word that comes late counts for nothing
 	k.takenOver.Store(&taken)
 	defer k.takenOver.Store(nil)

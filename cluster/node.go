@@ -34,16 +34,20 @@ type Partitions interface {
 	// the checkpoint. It ends by itself when its epoch turns out to be stale, and after Options.ReleaseMessage. It answers
 	// *messages.Activate with *messages.Activated.
 	Props(o Ownership, takenOver func()) *actor.Props
+	// Backlog is what the partition's actor last said of its work; false where it runs not here or has not spoken yet.
+	Backlog(partition int) (Backlog, bool)
 }
 
 // Options configure a Node. All fields without a default must be set.
 type Options struct {
-	Name       string // the cluster's name, [a-z0-9_-]{1,32}
-	NodeID     string // this node's name for people; it may come back after a restart
-	Listen     string // host:port of proto.actor's transport; loopback only, because it is plain
-	Partitions int    // fixed for the life of the log, see CheckLayout
-	Streams    int    // into how many streams the log is split; default 1
-	Conn       *nats.Conn
+	Name       string     // the cluster's name, [a-z0-9_-]{1,32}
+	NodeID     string     // this node's name for people; it may come back after a restart
+	Listen     string     // host:port of proto.actor's transport; without TLS on loopback only
+	Advertise  string     // host or host:port that other nodes dial; default the listener's, or this machine's name where that is all addresses
+	TLS        *TLS       // mutual TLS of the transport, see LoadTLS; nil: plain
+	Partitions int        // fixed for the life of the log, see CheckLayout
+	Streams    int        // into how many streams the log is split; 0: as recorded, else Replicas
+	Conn       *nats.Conn // must not be made with nats.NoEcho: a node hears its own heartbeat
 	Replicas   int        // of the bucket with the leases; default 1
 	Owner      Partitions // nil: this node owns no partitions and only asks
 
@@ -121,9 +125,6 @@ func (o *Options) complete() error {
 	case o.Owner != nil && o.ReleaseMessage == nil:
 		return errors.New("partitions are to be owned, but there is no release message")
 	}
-	if o.Streams == 0 {
-		o.Streams = 1
-	}
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
@@ -159,7 +160,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	layout := Layout{Partitions: n.opts.Partitions, Streams: n.opts.Streams}
-	if _, err := checkLayout(ctx, bucket, layout); err != nil {
+	if _, err := checkLayout(ctx, bucket, layout, n.opts.Replicas); err != nil {
 		return err
 	}
 	n.leases = newLeases(bucket, n.opts.Partitions, n.opts.Conn, n.log)

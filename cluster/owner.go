@@ -14,6 +14,9 @@ func OwnerOf(engine *actors.Engine, store state.Store) Partitions {
 	return owner{engine: engine, store: store}
 }
 
+// Backlog is how much work a partition has.
+type Backlog = actors.Backlog
+
 type owner struct {
 	engine *actors.Engine
 	store  state.Store
@@ -26,3 +29,5 @@ func (o owner) CheckpointEpoch(ctx context.Context, partition int) (uint64, erro
 func (o owner) Props(own Ownership, takenOver func()) *actor.Props {
 	return o.engine.Partition(actors.Tenure{Partition: own.Partition, Epoch: own.Epoch, Mark: own.Mark, TakenOver: takenOver})
 }
+
+func (o owner) Backlog(partition int) (Backlog, bool) { return o.engine.Backlog(partition) }

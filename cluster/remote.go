@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,8 +12,11 @@ import (
 	protoactor "github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 )
 
@@ -26,6 +27,15 @@ const (
 	writerBatch   = 128
 	// writerQueue is the first size of a queue that grows: the library's default takes 16 MB for every peer.
 	writerQueue = 1024
+	// maxStreams bounds what one connection may open; a peer needs one.
+	maxStreams = 8
+	// handshakeTimeout bounds TLS and HTTP/2 before the first call.
+	handshakeTimeout = 3 * time.Second
+	// A connection on which nothing came for pingIdle is pinged, and closed pingPatience later. gRPC raises a client's own
+	// pingIdle to 10 s, so peers look for themselves what came back, see links.
+	pingIdle       = 2 * time.Second
+	clientPingIdle = 10 * time.Second
+	pingPatience   = 3 * time.Second
 	// neverGossip silences the library's gossip: its expiry is one-sided and blocks members for ever, its lists are read and
 	// written without a lock, and all that it could tell is known from our membership.
 	neverGossip = 365 * 24 * time.Hour
@@ -48,7 +58,7 @@ type transport struct {
 }
 
 func newTransport(o Options, r *router, b *board) (*transport, error) {
-	host, port, err := loopback(o.Listen)
+	address, err := newEndpoint(o.Listen, o.Advertise, o.TLS != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -56,23 +66,41 @@ func newTransport(o Options, r *router, b *board) (*transport, error) {
 		provider: &provider{listening: make(chan struct{})},
 		router:   r, board: b, listen: o.Listen, log: o.Logger, started: make(chan struct{}),
 	}
+	own, theirs := credentialsOf(o.TLS, o.Logger)
+	dial := dialLoopback
+	if o.TLS != nil {
+		dial = dialTCP
+	}
 	t.system = actor.NewActorSystem(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return libraryLogger(o.Logger) }),
 		actor.WithDeadLetterRequestLogging(false),
 	)
-	transportConfig := remote.Configure(host, port,
+	transportConfig := remote.Configure(address.host, address.port,
+		remote.WithAdvertisedHost(address.advertise),
 		remote.WithServerOptions(
+			grpc.Creds(own),
 			grpc.MaxRecvMsgSize(maxBatchBytes), grpc.MaxSendMsgSize(maxBatchBytes),
+			grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshakeTimeout),
 			grpc.ChainUnaryInterceptor(t.recoverUnary), grpc.ChainStreamInterceptor(t.recoverStream),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingIdle, Timeout: pingPatience}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingIdle, PermitWithoutStream: true}),
 			grpc.WaitForHandlers(true), // so that nothing is left when the server has stopped
 		),
 		remote.WithDialOptions(
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(theirs), grpc.WithContextDialer(dial),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBatchBytes), grpc.MaxCallSendMsgSize(maxBatchBytes)),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientPingIdle, Timeout: pingPatience, PermitWithoutStream: true}),
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           grpcbackoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+				MinConnectTimeout: handshakeTimeout,
+			}),
 		),
 		remote.WithEndpointWriterBatchSize(writerBatch),
 		remote.WithEndpointWriterQueueSize(writerQueue),
 	)
+	// One try, and 2 s of the library's own patience behind it: during both, what is sent to that peer waits. Then it is told
+	// to be undeliverable, and the next message tries again.
+	transportConfig.MaxRetryCount = 1
 	config := protoactor.Configure(o.Name, t.provider, &lookup{router: r}, transportConfig,
 		protoactor.WithHeartbeatExpiration(neverGossip),
 		protoactor.WithClusterContextProducer(func(*protoactor.Cluster) protoactor.Context { return r }),
@@ -82,24 +110,15 @@ func newTransport(o Options, r *router, b *board) (*transport, error) {
 	return t, nil
 }
 
-// loopback splits the address to listen on and refuses all that others can reach: whoever may connect may stop any actor.
-func loopback(listen string) (string, int, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", 0, fmt.Errorf("the cluster's listen address %q: %w", listen, err)
+// credentialsOf is how this node serves and calls; without TLS in plain, which newEndpoint and dialLoopback keep on this machine.
+func credentialsOf(t *TLS, log *slog.Logger) (own, theirs credentials.TransportCredentials) {
+	if t == nil {
+		return insecure.NewCredentials(), insecure.NewCredentials()
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return "", 0, fmt.Errorf("the cluster's listen address %q: the port is not a number from 0 to 65535", listen)
+	if t.files != nil {
+		t.files.logTo(log)
 	}
-	ip := net.ParseIP(host)
-	if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", 0, fmt.Errorf("the cluster's listen address %q is not on loopback, and its transport is not encrypted: use 127.0.0.1:0", listen)
-	}
-	if ip != nil && ip.To4() == nil {
-		host = "[" + host + "]" // the library joins host and port with a bare colon
-	}
-	return host, int(n), nil
+	return credentials.NewTLS(t.Server), credentials.NewTLS(t.Client)
 }
 
 // start brings the transport up and returns as soon as it listens; the library then sleeps for a second of its own. The
