@@ -16,7 +16,7 @@ import (
 
 // request builds one delivery: the push body in the account's mode and form, signed for this moment. Every delivery of a message
 // has its own timestamp, nonce, random prefix and so signatures; what it says is the same.
-func (p *Platform) request(ctx context.Context, a *account, openID string, m Message) (*http.Request, error) {
+func (p *Platform) request(ctx context.Context, a *account, address, openID string, m Message) (*http.Request, error) {
 	timestamp := strconv.FormatInt(p.now().Unix(), 10)
 	nonce := newNonce()
 	query := "signature=" + crypt.Signature(a.Token, timestamp, nonce) +
@@ -33,7 +33,7 @@ func (p *Platform) request(ctx context.Context, a *account, openID string, m Mes
 		}
 		fields = append(fields, field{name: "Encrypt", value: encrypt})
 	}
-	target, err := withQuery(a.CallbackURL, query)
+	target, err := withQuery(address, query)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,10 @@ type Account struct {
 	AESKey      string // EncodingAESKey, 43 characters; not needed in plain mode
 	Mode        string // plain, compat or safe
 	CallbackURL string // http or https
-	Format      string // xml (default) or json
+	// MoreURLs are further addresses of the same callback. Deliveries take all of them in turn, as behind a load balancer, and a
+	// repeated one goes to another address than the one before.
+	MoreURLs []string
+	Format   string // xml (default) or json
 }
 
 // Options configure a Platform. Only Accounts is needed.
@@ -93,7 +96,17 @@ type Platform struct {
 
 type account struct {
 	Account
-	codec *crypt.Codec // nil in plain mode
+	codec *crypt.Codec  // nil in plain mode
+	turn  atomic.Uint64 // counts messages; the address of a message's first delivery
+}
+
+// address is where delivery number n of a message goes, whose turn it is.
+func (a *account) address(turn uint64, number int) string {
+	i := (turn + uint64(number) - 1) % uint64(1+len(a.MoreURLs))
+	if i == 0 {
+		return a.CallbackURL
+	}
+	return a.MoreURLs[i-1]
 }
 
 // New checks the accounts and returns a platform that is ready to push. It opens nothing and starts nothing.
@@ -155,8 +168,10 @@ func checkAccount(a Account) (*account, error) {
 	if a.Token == "" {
 		return fail("it needs a token")
 	}
-	if u, err := url.Parse(a.CallbackURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return fail("callback URL %q is not an http or https address", a.CallbackURL)
+	for _, address := range append([]string{a.CallbackURL}, a.MoreURLs...) {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return fail("callback URL %q is not an http or https address", address)
+		}
 	}
 	if a.OriginalID == "" {
 		sum := sha256.Sum256([]byte(a.AppID))

@@ -107,8 +107,9 @@ func (p *Platform) push(ctx context.Context, a *account, openID string, m Messag
 	p.witness.add(first)
 
 	result := Result{MsgID: m.MsgID, CreateTime: m.CreateTime}
+	turn := a.turn.Add(1) - 1
 	for number := 1; number <= p.deliveries; number++ {
-		delivery, answer, err := p.deliver(ctx, a, openID, m, number, note, watch)
+		delivery, answer, err := p.deliver(ctx, a, a.address(turn, number), openID, m, number, note, watch)
 		if err != nil {
 			return result, p.gaveUp(ctx, note, started, err)
 		}
@@ -149,24 +150,29 @@ func (p *Platform) gaveUp(ctx context.Context, note Record, started time.Time, e
 }
 
 // deliver makes one delivery and notes its two ends. The error is for the end of ctx and for requests that cannot be built.
-func (p *Platform) deliver(ctx context.Context, a *account, openID string, m Message, number int, note Record, watch progress) (Delivery, *Answer, error) {
+func (p *Platform) deliver(
+	ctx context.Context, a *account, address, openID string, m Message, number int, note Record, watch progress,
+) (Delivery, *Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return Delivery{}, nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, p.cutoff)
 	defer cancel()
-	req, err := p.request(limited, a, openID, m)
+	req, err := p.request(limited, a, address, openID, m)
 	if err != nil {
 		return Delivery{}, nil, err
 	}
 	d := Delivery{Number: number, At: p.now()}
 	note.At, note.Kind, note.Number = d.At, RecordSent, number
+	if len(a.MoreURLs) > 0 {
+		note.Host = req.URL.Host
+	}
 	p.witness.add(note)
 	watch.sent(number, d.At)
 
 	var answer *Answer
 	d.Status, d.Body, err = p.exchange(req)
-	ended := p.now() // before it is judged: a crowd of replies to judge must not make them look late
+	ended := p.now()      // before it is judged: a crowd of replies to judge must not make them look late
 	if ctx.Err() != nil { // the caller ended it, not the cut-off
 		return Delivery{}, nil, ctx.Err()
 	}

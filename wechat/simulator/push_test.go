@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -437,4 +438,40 @@ func TestBodiesReadBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSeveralAddresses: deliveries take the addresses in turn, and a repeated one goes to another than the one before.
+func TestSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	var asked [2]atomic.Int64
+	serve := func(i, status int) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked[i].Add(1)
+			w.WriteHeader(status)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	p, err := New(Options{Cutoff: 50 * time.Millisecond, Accounts: []Account{{
+		ID: "demo", AppID: "wx0", Token: "t", Mode: ModePlain,
+		CallbackURL: serve(0, http.StatusServiceUnavailable), MoreURLs: []string{serve(1, http.StatusOK)},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	for i := range 4 { // the first delivery alternates; what goes to the broken one first is delivered again to the other
+		r, err := p.Push(t.Context(), "demo", "u", Message{Type: "text", Content: "x"})
+		if err != nil || !r.Silent || len(r.Deliveries) != 2-i%2 {
+			t.Errorf("push %d: %v, %+v", i, err, r)
+		}
+	}
+	if asked[0].Load() != 2 || asked[1].Load() != 4 {
+		t.Errorf("the two addresses were asked %d and %d times, want 2 and 4", asked[0].Load(), asked[1].Load())
+	}
+	for _, r := range p.Witness() {
+		if sent := r.Kind == RecordSent || r.Kind == RecordReceived; sent != (r.Host != "") {
+			t.Errorf("record %+v: the host is missing or out of place", r)
+		}
+	}
 }

@@ -35,6 +35,7 @@ type Record struct {
 	EventKey   string     `json:"event_key,omitempty"`
 	Content    string     `json:"content,omitempty"`    // push of a text
 	Number     int        `json:"number,omitempty"`     // delivery, from 1
+	Host       string     `json:"host,omitempty"`       // sent and received: where it went, of several addresses
 	Outcome    Outcome    `json:"outcome,omitempty"`    // received; end: of the last delivery
 	Status     int        `json:"status,omitempty"`     // HTTP status, where there was one
 	ElapsedMS  float64    `json:"elapsed_ms,omitempty"` // received: since sent; end: since push
