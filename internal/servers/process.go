@@ -26,11 +26,17 @@ type process struct {
 
 // run starts a program whose output is appended to a file. The process ends with the test process at the latest.
 func run(output, program string, args ...string) (*process, error) {
+	return runIn("", nil, output, program, args...)
+}
+
+// runIn is run in a folder and with an environment of its own; empty and nil are those of this process.
+func runIn(dir string, env []string, output, program string, args ...string) (*process, error) {
 	file, err := os.OpenFile(output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	p := &process{command: exec.Command(program, args...), output: output, done: make(chan struct{})}
+	p.command.Dir, p.command.Env = dir, env
 	p.command.Stdout, p.command.Stderr = file, file
 	p.command.SysProcAttr = processAttributes()
 	started := make(chan error, 1)
