@@ -46,6 +46,9 @@ type Options struct {
 	// Before is asked before each call and decides what goes wrong with it. It may block, to delay the call, and is called
 	// from the caller's goroutine, without a lock. Nil: nothing goes wrong.
 	Before func(ctx context.Context, call Call) Fault
+	// Committed is told of every commit that reached the store, under its lock: what stood there before (the zero record for
+	// nothing), and what does now. Simulations watch from here what really happened. Nil: nobody watches.
+	Committed func(key state.Key, before, after state.Record)
 	// MaxBytes caps the sum of the values' bytes; beyond it writes that need more fail with ErrFull. 0: no cap.
 	MaxBytes int64
 }
@@ -186,6 +189,12 @@ func (s *Store) commit(key state.Key, base state.Record, w state.Write) (state.R
 	s.bytes += grows
 	rec := state.Record{Version: state.Next(base, w), Revision: s.revision, Value: w.Value}
 	s.records[key] = entry{record: rec}
+	if s.opts.Committed != nil {
+		if current.deleted {
+			current = entry{}
+		}
+		s.opts.Committed(key, current.record, rec)
+	}
 	return rec, nil
 }
 

@@ -5,6 +5,8 @@ package memory
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -14,32 +16,52 @@ import (
 	"hongyan/stream"
 )
 
-// Log is a log in memory. Its methods may be called from any goroutine.
+// Log is a log in memory, of one stream or of several. Its methods may be called from any goroutine.
 type Log struct {
 	partitions int
 	now        func() time.Time
 
 	mu      sync.Mutex
-	entries []entry // ascending; purged ones are gone
-	last    uint64
+	streams []*segment
 	changed chan struct{} // closed and replaced whenever something was written
 	letters map[string]*messages.DeadLetter
 	fault   func(op string) error
 }
 
+// segment is one stream: its partitions' entries, under sequences that they share.
+type segment struct {
+	entries map[int][]entry // by partition, ascending; purged ones are gone
+	last    uint64
+}
+
 type entry struct {
-	partition int
-	sequence  uint64
-	at        time.Time
-	data      []byte
+	sequence uint64
+	at       time.Time
+	data     []byte
 }
 
-// New makes an empty log whose server's clock is now.
-func New(partitions int, now func() time.Time) *Log {
-	return &Log{partitions: partitions, now: now, changed: make(chan struct{}), letters: make(map[string]*messages.DeadLetter)}
+// New makes an empty log of one stream, whose server's clock is now.
+func New(partitions int, now func() time.Time) *Log { return NewStreams(partitions, 1, now) }
+
+// NewStreams makes an empty log of k streams: a partition's entries are in stream partition mod k.
+func NewStreams(partitions, k int, now func() time.Time) *Log {
+	l := &Log{partitions: partitions, now: now, changed: make(chan struct{}), letters: make(map[string]*messages.DeadLetter)}
+	for range k {
+		l.streams = append(l.streams, &segment{entries: make(map[int][]entry)})
+	}
+	return l
 }
 
-// Fail makes f decide about every later operation: accept, holds, end, has, purge, bury, caughtup. A non-nil error is returned
+// of is the stream of a partition.
+func (l *Log) of(partition int) *segment { return l.streams[partition%len(l.streams)] }
+
+// from is the index of the partition's first entry at or behind the sequence.
+func (s *segment) from(partition int, sequence uint64) int {
+	all := s.entries[partition]
+	return sort.Search(len(all), func(i int) bool { return all[i].sequence >= sequence })
+}
+
+// Fail makes f decide about every later operation: accept, read, holds, end, has, purge, bury, caughtup. A non-nil error is returned
 // instead of the operation.
 func (l *Log) Fail(f func(op string) error) {
 	l.mu.Lock()
@@ -71,21 +93,27 @@ func (l *Log) Append(partition int, data []byte) (messages.Position, error) {
 	if err := l.failing("accept"); err != nil {
 		return messages.Position{}, err
 	}
-	l.last++
-	l.entries = append(l.entries, entry{partition: partition, sequence: l.last, at: l.now(), data: data})
+	s := l.of(partition)
+	s.last++
+	s.entries[partition] = append(s.entries[partition], entry{sequence: s.last, at: l.now(), data: data})
 	close(l.changed)
 	l.changed = make(chan struct{})
-	return messages.Position{Sequence: l.last}, nil
+	return messages.Position{Sequence: s.last}, nil
 }
 
-// LoseTail forgets everything from the sequence on, as a server does after a power cut: it uses the sequences again.
-func (l *Log) LoseTail(from uint64) {
+// LoseTail makes the first stream forget everything from the sequence on, as a server does after a power cut: it uses the
+// sequences again.
+func (l *Log) LoseTail(from uint64) { l.LoseTailOf(0, from) }
+
+// LoseTailOf is LoseTail for any stream. From 1 on, the stream was replaced by an empty one.
+func (l *Log) LoseTailOf(stream int, from uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.entries) > 0 && l.entries[len(l.entries)-1].sequence >= from {
-		l.entries = l.entries[:len(l.entries)-1]
+	s := l.streams[stream]
+	for partition, all := range s.entries {
+		s.entries[partition] = all[:s.from(partition, from)]
 	}
-	l.last = from - 1
+	s.last = from - 1
 }
 
 // Read opens a source on one partition.
@@ -97,8 +125,8 @@ func (l *Log) Read(_ context.Context, partition int, from stream.Start) (stream.
 	}
 	s := &source{log: l, partition: partition, next: max(from.Sequence, 1), closed: make(chan struct{})}
 	if !from.Time.IsZero() {
-		s.next = l.last + 1
-		for _, e := range l.entries {
+		s.next = l.of(partition).last + 1
+		for _, e := range l.of(partition).entries[partition] {
 			if !e.at.Before(from.Time) {
 				s.next = e.sequence
 				break
@@ -109,37 +137,29 @@ func (l *Log) Read(_ context.Context, partition int, from stream.Start) (stream.
 }
 
 // Holds tells whether the marked entry is still there.
-func (l *Log) Holds(_ context.Context, _ int, m stream.Mark) (bool, error) {
+func (l *Log) Holds(_ context.Context, partition int, m stream.Mark) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failing("holds"); err != nil {
 		return false, err
 	}
-	for _, e := range l.entries {
-		if e.sequence == m.Sequence {
-			return e.at.Equal(m.LogTime), nil
-		}
-	}
-	return false, nil
+	s := l.of(partition)
+	i, all := s.from(partition, m.Sequence), s.entries[partition]
+	return i < len(all) && all[i].sequence == m.Sequence && all[i].at.Equal(m.LogTime), nil
 }
 
-// End is the newest sequence.
-func (l *Log) End(context.Context, int) (uint64, error) {
+// End is the newest sequence of the partition's stream.
+func (l *Log) End(_ context.Context, partition int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.last, l.failing("end")
+	return l.of(partition).last, l.failing("end")
 }
 
 // HasEntries tells whether the partition has any.
 func (l *Log) HasEntries(_ context.Context, partition int) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, e := range l.entries {
-		if e.partition == partition {
-			return true, l.failing("has")
-		}
-	}
-	return false, l.failing("has")
+	return len(l.of(partition).entries[partition]) > 0, l.failing("has")
 }
 
 // Purge removes the partition's entries below the sequence.
@@ -149,13 +169,8 @@ func (l *Log) Purge(_ context.Context, partition int, below uint64) error {
 	if err := l.failing("purge"); err != nil {
 		return err
 	}
-	kept := l.entries[:0]
-	for _, e := range l.entries {
-		if e.partition != partition || e.sequence >= below {
-			kept = append(kept, e)
-		}
-	}
-	l.entries = kept
+	s := l.of(partition)
+	s.entries[partition] = slices.Clone(s.entries[partition][s.from(partition, below):])
 	return nil
 }
 
@@ -163,13 +178,7 @@ func (l *Log) Purge(_ context.Context, partition int, below uint64) error {
 func (l *Log) Len(partition int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for _, e := range l.entries {
-		if e.partition == partition {
-			n++
-		}
-	}
-	return n
+	return len(l.of(partition).entries[partition])
 }
 
 // Bury stores a dead letter, once per id.
@@ -225,24 +234,15 @@ func (s *source) Next(ctx context.Context) (stream.Received, error) {
 func (s *source) take() (stream.Received, <-chan struct{}, bool) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	pending := uint64(0)
-	var found *entry
-	for i := range s.log.entries {
-		e := &s.log.entries[i]
-		if e.partition != s.partition || e.sequence < s.next {
-			continue
-		}
-		if found == nil {
-			found = e
-		} else {
-			pending++
-		}
-	}
-	if found == nil {
+	seg := s.log.of(s.partition)
+	i, all := seg.from(s.partition, s.next), seg.entries[s.partition]
+	if i == len(all) {
 		return stream.Received{}, s.log.changed, false
 	}
+	found := all[i]
 	s.next = found.sequence + 1
-	return stream.Decode(stream.Received{Sequence: found.sequence, LogTime: found.at, Pending: pending}, found.data), nil, true
+	rec := stream.Received{Sequence: found.sequence, LogTime: found.at, Pending: uint64(len(all) - i - 1)}
+	return stream.Decode(rec, found.data), nil, true
 }
 
 func (s *source) CaughtUp(_ context.Context, last uint64) (bool, error) {
@@ -251,12 +251,8 @@ func (s *source) CaughtUp(_ context.Context, last uint64) (bool, error) {
 	if err := s.log.failing("caughtup"); err != nil {
 		return false, err
 	}
-	for _, e := range s.log.entries {
-		if e.partition == s.partition && e.sequence > last {
-			return false, nil
-		}
-	}
-	return true, nil
+	seg := s.log.of(s.partition)
+	return seg.from(s.partition, last+1) == len(seg.entries[s.partition]), nil
 }
 
 func (s *source) Close() { s.once.Do(func() { close(s.closed) }) }
