@@ -2,19 +2,14 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"hongyan/messages"
 )
-
-// codeWrongLastSequence: the subject has a message already.
-const codeWrongLastSequence = 10071
 
 // Bury publishes a dead letter. id names it for ever, in the form of subject tokens: a letter whose id is in the stream is there
 // already, and is not stored again however late it comes (DESIGN §3 rule 19).
@@ -28,10 +23,9 @@ func (l *Log) Bury(ctx context.Context, partition int, account, id string, lette
 		Data:    data,
 		Header:  nats.Header{nats.ExpectedLastSubjSeqHdr: []string{"0"}}, // nothing has this subject yet
 	}
-	var refusal *jetstream.APIError
-	switch _, err := l.publish(ctx, msg); {
-	case errors.As(err, &refusal) && refusal.ErrorCode == codeWrongLastSequence:
-		return l.durable(ctx, id) // the call that wrote it may have ended before its barrier
+	switch _, err := l.publish(ctx, l.dead, msg); {
+	case held(err):
+		return l.buried(ctx, msg.Subject, id)
 	case err != nil:
 		return fmt.Errorf("dead letter %s of partition %d: %w", id, partition, err)
 	}
@@ -39,8 +33,12 @@ func (l *Log) Bury(ctx context.Context, partition int, account, id string, lette
 	return nil
 }
 
-// durable waits for the barrier behind what is in the log already.
-func (l *Log) durable(ctx context.Context, id string) error {
+// buried makes sure of a dead letter that another call wrote: that call may have ended before its barrier, and with replicas
+// what stood in its way may have been lost with the stream's leader.
+func (l *Log) buried(ctx context.Context, subject, id string) error {
+	if _, err := l.dead.stream.GetLastMsgForSubject(ctx, subject); err != nil {
+		return fmt.Errorf("%w: look for dead letter %s: %w", ErrUnavailable, id, err)
+	}
 	if l.opts.Barrier == nil {
 		return nil
 	}
@@ -52,7 +50,7 @@ func (l *Log) durable(ctx context.Context, id string) error {
 
 // DeadCount is the number of dead letters that are kept.
 func (l *Log) DeadCount(ctx context.Context) (uint64, error) {
-	info, err := l.dead.Info(ctx)
+	info, err := l.dead.stream.Info(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%w: state of %s: %w", ErrUnavailable, DeadStream, err)
 	}

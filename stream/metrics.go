@@ -11,6 +11,9 @@ type metrics struct {
 	publish map[string]prometheus.Observer // by result
 	barrier prometheus.Observer
 	dead    *prometheus.CounterVec
+	readers *prometheus.CounterVec // by what became of them
+	bytes   *prometheus.GaugeVec   // by stream
+	limit   *prometheus.GaugeVec   // by stream
 }
 
 // stageBuckets reach from an in-process call to WeChat's five seconds.
@@ -29,6 +32,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		dead: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_dead_letters_total", Help: "Dead letters published, by reason.",
 		}, []string{"reason"}),
+		readers: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_log_readers_total", Help: "Readers of partitions: opened, refused by the log, broken (and opened again behind their last entry).",
+		}, []string{"event"}),
+		bytes: f.NewGaugeVec(prometheus.GaugeOpts{Name: "hongyan_log_bytes", Help: "Size of a stream of the log."}, []string{"stream"}),
+		limit: f.NewGaugeVec(prometheus.GaugeOpts{Name: "hongyan_log_max_bytes", Help: "Cap of a stream of the log."}, []string{"stream"}),
 	}
 	for _, result := range []string{"ok", "error", "unknown"} {
 		m.publish[result] = publish.WithLabelValues(result)

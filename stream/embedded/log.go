@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"sync"
+
+	"hongyan/stream"
 )
 
 // natsLog is NATS's log as slog: warnings and above. The server reports a failed start as a fatal line and nothing else, so
@@ -17,11 +18,6 @@ type natsLog struct {
 	fatal error
 }
 
-// keySubject finds the subjects of key-value stores: a user's key is made from the OpenID, which must not stand in a log.
-var keySubject = regexp.MustCompile(`(\$KV\.[A-Za-z0-9_-]+\.)[^\s"'\]]+`)
-
-func redact(line string) string { return keySubject.ReplaceAllString(line, "${1}…") }
-
 // Fatal is the first fatal line, or nil.
 func (l *natsLog) Fatal() error {
 	l.mu.Lock()
@@ -30,7 +26,7 @@ func (l *natsLog) Fatal() error {
 }
 
 func (l *natsLog) Fatalf(format string, args ...any) {
-	line := redact(fmt.Sprintf(format, args...))
+	line := stream.Redact(fmt.Sprintf(format, args...))
 	l.mu.Lock()
 	if l.fatal == nil {
 		l.fatal = errors.New(line)
@@ -40,10 +36,12 @@ func (l *natsLog) Fatalf(format string, args ...any) {
 }
 
 func (l *natsLog) Errorf(format string, args ...any) {
-	l.to.Error(redact(fmt.Sprintf(format, args...)))
+	l.to.Error(stream.Redact(fmt.Sprintf(format, args...)))
 }
 
-func (l *natsLog) Warnf(format string, args ...any) { l.to.Warn(redact(fmt.Sprintf(format, args...))) }
+func (l *natsLog) Warnf(format string, args ...any) {
+	l.to.Warn(stream.Redact(fmt.Sprintf(format, args...)))
+}
 
 // Noticef, Debugf and Tracef are NATS talking about itself; nobody asked.
 func (l *natsLog) Noticef(string, ...any) {}

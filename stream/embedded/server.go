@@ -16,6 +16,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"hongyan/stream"
 )
 
 // The wait for the listener, after the store has been read; reading the store itself is not bounded.
@@ -29,13 +31,16 @@ type Options struct {
 	StoreDir   string       // folder of the log and the store; made when missing (0700); one process at a time
 	ServerName string       // as shown in NATS's own tools; "hongyan" when empty
 	MaxStore   int64        // bytes that all streams together may take; 0: three quarters of what the disk has free
-	Listen     string       // host:port for other processes, port 0 for any free one; empty: in this process only
+	Listen     string       // host:port on loopback for other processes of this machine, port 0 for any free one; empty: in this process only
+	Token      string       // what other processes must show; needed with Listen
+	SyncAlways bool         // fsync before every acknowledgement: for writers that no barrier of this process covers
 	Logger     *slog.Logger // the server's warnings and errors; nil drops them
 }
 
 // Server is a running NATS server.
 type Server struct {
 	nats   *server.Server
+	token  string
 	logger *slog.Logger
 	lock   *folderLock
 	close  sync.Once
@@ -67,7 +72,7 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS server on folder %s: %w", dir, err), lock.Release())
 	}
-	return &Server{nats: ns, logger: logger, lock: lock}, nil
+	return &Server{nats: ns, token: opts.Token, logger: logger, lock: lock}, nil
 }
 
 // prepareFolder makes the folder and returns its absolute path.
@@ -93,6 +98,7 @@ func configure(dir string, opts Options) (*server.Options, error) {
 		JetStreamMaxStore:      opts.MaxStore,
 		DontListen:             opts.Listen == "",
 		NoSigs:                 true, // signals belong to cmd
+		SyncAlways:             opts.SyncAlways,
 		DisableJetStreamBanner: true,
 	}
 	if config.ServerName == "" {
@@ -101,18 +107,32 @@ func configure(dir string, opts Options) (*server.Options, error) {
 	if opts.Listen == "" {
 		return config, nil
 	}
+	return config, listen(config, opts)
+}
+
+// listen opens the server to other processes. They are those of this machine: what leaves it needs TLS and users, and so a
+// server that the operator has set up.
+func listen(config *server.Options, opts Options) error {
 	host, port, err := net.SplitHostPort(opts.Listen)
 	if err == nil {
 		config.Host = host
 		config.Port, err = strconv.Atoi(port)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("embedded NATS server: address %q is not of the form host:port: %w", opts.Listen, err)
+		return fmt.Errorf("embedded NATS server: address %q is not of the form host:port: %w", opts.Listen, err)
 	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("embedded NATS server: address %q is not on loopback; use 127.0.0.1, or run a NATS server of your own and "+
+			"set nats.url", opts.Listen)
+	}
+	if opts.Token == "" {
+		return fmt.Errorf("embedded NATS server: a token is needed to listen on %s, where every user of this machine could write", opts.Listen)
+	}
+	config.Authorization = opts.Token
 	if config.Port == 0 {
 		config.Port = server.RANDOM_PORT
 	}
-	return config, nil
+	return nil
 }
 
 // start runs the server. Its failures reach us only as fatal log lines, so the log is asked for them.
@@ -166,6 +186,7 @@ func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	all := append([]nats.Option{
 		nats.InProcessServer(s.nats),
 		nats.Name(name),
+		nats.Token(s.token), // empty: none
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(50 * time.Millisecond),
 		nats.ReconnectBufSize(-1),
@@ -192,10 +213,10 @@ func subjectOf(sub *nats.Subscription) string {
 	if sub == nil {
 		return ""
 	}
-	return redact(sub.Subject)
+	return stream.Redact(sub.Subject)
 }
 
-// URL is where other processes connect, empty when the server listens on no port.
+// URL is where other processes connect, without the token; empty when the server listens on no port.
 func (s *Server) URL() string {
 	if addr := s.nats.Addr(); addr != nil {
 		return "nats://" + addr.String()

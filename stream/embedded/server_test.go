@@ -170,8 +170,13 @@ func TestLockEndsWithItsProcess(t *testing.T) {
 
 func TestListens(t *testing.T) {
 	t.Parallel()
-	s := start(t, embedded.Options{StoreDir: t.TempDir(), Listen: "127.0.0.1:0", ServerName: "n1"})
-	conn, err := nats.Connect(s.URL())
+	s := start(t, embedded.Options{StoreDir: t.TempDir(), Listen: "127.0.0.1:0", ServerName: "n1", Token: "secret"})
+	if stranger, err := nats.Connect(s.URL()); err == nil {
+		stranger.Close()
+		t.Error("connected without the token")
+	}
+	connect(t, s) // who is in the process needs to know nothing
+	conn, err := nats.Connect(s.URL(), nats.Token("secret"))
 	if err != nil {
 		t.Fatalf("%s: %v", s.URL(), err)
 	}
@@ -203,7 +208,9 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		"no folder":         {embedded.Options{}, []string{"node.data_dir"}},
 		"folder is a file":  {embedded.Options{StoreDir: file}, []string{file, "node.data_dir"}},
 		"server cannot use": {embedded.Options{StoreDir: blocked}, []string{blocked, "writable"}},
-		"port is taken":     {embedded.Options{StoreDir: t.TempDir(), Listen: taken.Addr().String()}, []string{taken.Addr().String(), "free"}},
+		"port is taken":     {embedded.Options{StoreDir: t.TempDir(), Listen: taken.Addr().String(), Token: "secret"}, []string{taken.Addr().String(), "free"}},
+		"no token":          {embedded.Options{StoreDir: t.TempDir(), Listen: "127.0.0.1:0"}, []string{"token"}},
+		"off loopback":      {embedded.Options{StoreDir: t.TempDir(), Listen: "0.0.0.0:0", Token: "secret"}, []string{"loopback", "nats.url"}},
 		"not an address":    {embedded.Options{StoreDir: t.TempDir(), Listen: "4222"}, []string{"4222", "host:port"}},
 	} {
 		t.Run(name, func(t *testing.T) {
