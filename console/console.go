@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"hongyan/cluster"
 	"hongyan/messages"
 )
 
@@ -26,6 +27,11 @@ type Users interface {
 	Inspect(ctx context.Context, user messages.User) (*messages.UserView, error)
 }
 
+// Cluster tells what all nodes say of themselves and of their partitions.
+type Cluster interface {
+	Report(ctx context.Context) (cluster.Report, error)
+}
+
 // Options are what New needs. All of it stays valid as long as the handler is used.
 type Options struct {
 	Version string                // of this program, shown on / and /health
@@ -33,6 +39,8 @@ type Options struct {
 	Listen  string                // address of the listener, host:port; on loopback, requests to other host names are refused
 	Checks  []Check               // what readiness means
 	Users   Users                 // for /api/v1/users
+	Cluster Cluster               // for /api/v1/nodes and /api/v1/partitions
+	NoAPI   bool                  // this node has not the role console: the API says so and nothing else
 	Gather  prometheus.Gatherer   // for /metrics
 	Metrics prometheus.Registerer // takes hongyan_admin_requests_total
 	Logger  *slog.Logger
@@ -65,8 +73,8 @@ type handler struct {
 
 // New is the handler of the admin listener. It fails where the metrics cannot be registered or a pattern is taken.
 func New(o Options) (http.Handler, error) {
-	if o.Users == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil {
-		return nil, errors.New("console: Users, Gather, Metrics, Logger and Now must be set")
+	if o.Users == nil || o.Cluster == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil {
+		return nil, errors.New("console: Users, Cluster, Gather, Metrics, Logger and Now must be set")
 	}
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hongyan_admin_requests_total",
@@ -77,7 +85,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	h := &handler{Options: o, checks: newProber(o.Checks, o.Now), started: o.Now()}
 	mux := http.NewServeMux()
-	for pattern, handle := range map[string]http.HandlerFunc{
+	routes := map[string]http.HandlerFunc{
 		"GET /{$}":                             h.index,
 		"GET /console.css":                     h.asset,
 		"GET /livez":                           h.live,
@@ -85,8 +93,15 @@ func New(o Options) (http.Handler, error) {
 		"GET /health":                          h.health,
 		"GET /metrics":                         promhttp.HandlerFor(o.Gather, promhttp.HandlerOpts{}).ServeHTTP,
 		"GET /api/v1/users/{account}/{openid}": h.authorised(h.user),
+		"GET /api/v1/nodes":                    h.authorised(h.nodes),
+		"GET /api/v1/partitions":               h.authorised(h.partitions),
 		"/api/v1/":                             h.authorised(h.noSuchCall),
-	} {
+	}
+	if o.NoAPI {
+		maps.DeleteFunc(routes, func(pattern string, _ http.HandlerFunc) bool { return strings.Contains(pattern, "/api/") })
+		routes["/api/"] = h.noConsole
+	}
+	for pattern, handle := range routes {
 		mux.Handle(pattern, timed(handle))
 	}
 	if err := mountAll(mux, o.Extra); err != nil {

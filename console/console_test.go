@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"hongyan/cluster"
 	"hongyan/console"
 	"hongyan/conversation"
 	"hongyan/messages"
@@ -37,6 +38,14 @@ func (u users) Inspect(_ context.Context, user messages.User) (*messages.UserVie
 	return &messages.UserView{Account: user.Account, OpenId: user.OpenID}, nil
 }
 
+// nodes is a cluster that reports this.
+type nodes struct {
+	report cluster.Report
+	err    error
+}
+
+func (n nodes) Report(context.Context) (cluster.Report, error) { return n.report, n.err }
+
 type bundle struct {
 	options console.Options
 	handler http.Handler
@@ -49,7 +58,7 @@ func setUp(t *testing.T, change func(*console.Options)) *bundle {
 	t.Helper()
 	b := &bundle{log: new(strings.Builder), reg: prometheus.NewRegistry()}
 	b.options = console.Options{
-		Version: "v1.2.3", Node: "n1", Listen: "127.0.0.1:9090", Users: users{}, Gather: b.reg, Metrics: b.reg, Now: time.Now,
+		Version: "v1.2.3", Node: "n1", Listen: "127.0.0.1:9090", Users: users{}, Cluster: nodes{}, Gather: b.reg, Metrics: b.reg, Now: time.Now,
 		Logger:     slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		AdminToken: "the-admin-token", ReadOnlyToken: "the-reader-token",
 	}

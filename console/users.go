@@ -14,7 +14,8 @@ type Failure struct {
 	Error FailureDetail `json:"error"`
 }
 
-// FailureDetail says what went wrong. Codes are append-only: unauthorised, not_found, unavailable, timeout, internal.
+// FailureDetail says what went wrong. Codes are append-only: unauthorised, not_found, unavailable, timeout, internal,
+// no_such_call, no_console.
 type FailureDetail struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -37,7 +38,12 @@ func (h *handler) writeJSON(w http.ResponseWriter, status int, value any) {
 }
 
 func (h *handler) noSuchCall(w http.ResponseWriter, _ *http.Request) {
-	h.fail(w, http.StatusNotFound, "not_found", "there is no such call")
+	h.fail(w, http.StatusNotFound, "no_such_call", "there is no such call")
+}
+
+// noConsole answers for the API on a node without the role console.
+func (h *handler) noConsole(w http.ResponseWriter, _ *http.Request) {
+	h.fail(w, http.StatusNotFound, "no_console", "this node has not the role console: ask one that has it")
 }
 
 // user answers GET /api/v1/users/{account}/{openid}.

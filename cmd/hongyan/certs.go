@@ -249,3 +249,16 @@ func serial() *big.Int {
 	_, _ = rand.Read(b[:]) // never fails: the process ends instead
 	return new(big.Int).SetBytes(b[:])
 }
+
+// readRoots reads the certificates of authorities.
+func readRoots(file string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}

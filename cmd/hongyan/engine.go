@@ -7,8 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,142 +21,50 @@ import (
 	"hongyan/console"
 	"hongyan/ingress"
 	"hongyan/messages"
-	"hongyan/state/jetstream"
-	"hongyan/stream"
-	"hongyan/stream/embedded"
-	"hongyan/stream/groupsync"
 )
 
-// engine is one node with all its parts: what `serve` and `dev` run.
+// engine is one node with the parts that its roles ask for: what `serve` and `dev` run.
 type engine struct {
-	cfg   *config.Config
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	trace messages.TraceFunc      // nil: nobody watches
-	extra map[string]http.Handler // more pages for the admin listener
-	ready func(callback, admin string)
+	cfg    *config.Config
+	log    *slog.Logger
+	reg    *prometheus.Registry
+	trace  messages.TraceFunc           // nil: nobody watches
+	extra  map[string]http.Handler      // more pages for the admin listener
+	opened func() error                 // called once the data folder is this process's; may be nil
+	ready  func(callback, admin string) // called when the node is ready; callback is empty without the role ingress; may be nil
 
 	node    string
 	slots   string // id of this process's ingress
-	server  *embedded.Server
-	barrier *groupsync.Barrier
-	journal *stream.Log
-	store   *jetstream.Store
-	offers  *stream.Offers
-	cluster *cluster.Node
-	ingress *ingress.Ingress
-	rules   []*rules.Bot
+	started time.Time
+	step    atomic.Value // string: what the start is at
+	built   atomic.Bool  // all that follows is there, and does not change any more
+
+	storage
+	cluster  *cluster.Node    // nil without the role worker
+	ingress  *ingress.Ingress // nil without the role ingress
+	rules    []*rules.Bot
+	peers    peers
+	admin    string       // address of the admin listener
+	callback atomic.Value // string: where callbacks come in, once they do
 }
 
-// newEngine opens the folder, the log and the store, and builds all parts. Nothing is served before run. On an error, what was
-// opened is closed.
-func newEngine(ctx context.Context, cfg *config.Config, log *slog.Logger, trace messages.TraceFunc) (_ *engine, err error) {
+// newEngine prepares a node; run does everything.
+func newEngine(cfg *config.Config, log *slog.Logger, trace messages.TraceFunc) *engine {
 	tuneMemory()
-	e := &engine{cfg: cfg, log: log, trace: trace, reg: prometheus.NewRegistry(), node: nodeName(cfg)}
-	e.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.close())
-		}
-	}()
-	if err := e.openStorage(ctx); err != nil {
-		return nil, err
-	}
-	accounts, err := e.actorAccounts()
-	if err != nil {
-		return nil, err
-	}
-	workers := actors.New(actors.Options{
-		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
-		Barrier: e.fsync(), Now: time.Now, Random: randomUint64, Logger: log, Registerer: e.reg, Trace: trace,
-		LogFull: e.journal.Full, PassivateAfter: cfg.Worker.PassivateAfter,
-	})
-	if err := e.joinCluster(workers); err != nil {
-		return nil, err
-	}
+	e := &engine{cfg: cfg, log: log, trace: trace, reg: prometheus.NewRegistry(), node: nodeName(cfg), started: time.Now()}
 	e.slots = e.node + "-" + randomID()
-	e.ingress, err = ingress.New(ingress.Options{
-		Accounts: ingressAccounts(cfg), Log: e.journal, ID: e.slots, Logger: log, Registerer: e.reg, Trace: trace,
-		Partitions: cfg.Cluster.Partitions,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return e, nil
+	e.callback.Store("")
+	e.phase("starting")
+	e.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return e
 }
 
-// openStorage starts the embedded server on the data folder and opens the log and the store on it.
-func (e *engine) openStorage(ctx context.Context) (err error) {
-	dir := filepath.Join(string(e.cfg.Node.DataDir), "nats")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the data folder: %w; check node.data_dir and its permissions", err)
-	}
-	free, err := room(dir)
-	if err != nil {
-		return err
-	}
-	logCap, storeCap := e.cfg.NATS.LogCap(free), e.cfg.State.StoreCap(free)
-	deadCap := logCap / 8
-	// The server's own limit lies above the sum of the streams' caps: a full stream fails cleanly, a full server does not.
-	e.server, err = embedded.Start(embedded.Options{
-		StoreDir: dir, ServerName: e.node, MaxStore: logCap + deadCap + storeCap + 256<<20, Logger: e.log,
-	})
-	if err != nil {
-		return err
-	}
-	if e.cfg.NATS.Durability == config.DurabilityDisk {
-		if e.barrier, err = groupsync.New(dir, groupsync.Options{Registerer: e.reg}); err != nil {
-			return err
-		}
-	}
-	logConn, err := e.server.Connect("hongyan log")
-	if err != nil {
-		return err
-	}
-	e.journal, err = stream.Open(ctx, logConn, stream.Options{
-		Partitions: e.cfg.Cluster.Partitions, MaxBytes: logCap, DeadMaxBytes: deadCap, Replicas: e.cfg.NATS.Replicas,
-		Node: e.node, Barrier: e.fsync(), Logger: e.log, Registerer: e.reg,
-	})
-	if err != nil {
-		return err
-	}
-	stateConn, err := e.server.Connect("hongyan state")
-	if err != nil {
-		return err
-	}
-	e.store, err = jetstream.Open(ctx, stateConn, jetstream.Options{MaxBytes: storeCap, Replicas: e.cfg.NATS.Replicas, Node: e.node})
-	if err != nil {
-		return err
-	}
-	e.offers = stream.NewOffers(logConn)
-	return nil
-}
-
-// fsync is the barrier, or a nil interface with durability os.
-func (e *engine) fsync() stream.Barrier {
-	if e.barrier == nil {
-		return nil
-	}
-	return e.barrier
-}
-
-// joinCluster makes this process's membership. It joins in run.
-func (e *engine) joinCluster(workers *actors.Engine) error {
-	conn, err := e.server.Connect("hongyan cluster")
-	if err != nil {
-		return err
-	}
-	e.cluster, err = cluster.New(cluster.Options{
-		Name: e.cfg.Cluster.Name, NodeID: e.node, Listen: e.cfg.Listen.Cluster, Partitions: e.cfg.Cluster.Partitions,
-		Conn: conn, Replicas: e.cfg.NATS.Replicas, Owner: cluster.OwnerOf(workers, e.store),
-		ReleaseMessage: func() any { return &actors.Release{} }, Logger: e.log, Registerer: e.reg, Random: randomUint64,
-	})
-	return err
-}
+// phase notes what the start is at, for readiness.
+func (e *engine) phase(what string) { e.step.Store(what) }
 
 // run serves until ctx ends, then stops in order: no new callbacks, open ones answered, partitions handed over, storage closed.
+// The admin listener is there from the first moment to the last.
 func (e *engine) run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, e.close()) }()
 	admin, err := net.Listen("tcp", e.cfg.Listen.Admin)
 	if err != nil {
 		return fmt.Errorf("open the admin listener: %w; choose another listen.admin", err)
@@ -166,48 +73,154 @@ func (e *engine) run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, admin.Close())
 	}
-
-	// Each context ends the one below it: callbacks (ctx), then the partitions (owning), then all the rest (base).
+	e.admin = admin.Addr().String()
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBase()
+	g, base := errgroup.WithContext(base)
+	g.Go(func() error { return console.Run(base, admin, pages, e.log) })
+	g.Go(func() (err error) {
+		defer stopBase()
+		defer func() { err = errors.Join(err, e.close()) }()
+		starting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(base, cancel)() // the admin listener failed
+		if err := e.build(starting); err != nil {
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // it was told to stop before it had started
+			}
+			return err
+		}
+		return e.serve(ctx, base)
+	})
+	return g.Wait()
+}
+
+// build opens the storage and makes all parts. Nothing is served yet. What was opened is closed by run.
+func (e *engine) build(ctx context.Context) error {
+	if err := e.openStorage(ctx); err != nil {
+		return err
+	}
+	if e.opened != nil {
+		if err := e.opened(); err != nil {
+			return err
+		}
+	}
+	if e.cfg.Node.Has(config.RoleWorker) {
+		if err := e.buildWorker(); err != nil {
+			return err
+		}
+	}
+	if e.cfg.Node.Has(config.RoleIngress) {
+		var err error
+		e.ingress, err = ingress.New(ingress.Options{
+			Accounts: ingressAccounts(e.cfg), Log: e.journal, ID: e.slots, Logger: e.log, Registerer: e.reg, Trace: e.trace,
+			Partitions: e.layout.Partitions,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := e.meetPeers(); err != nil {
+		return err
+	}
+	e.phase("taking partitions over")
+	e.built.Store(true)
+	return nil
+}
+
+// buildWorker makes the actors and this process's membership. It joins in serve.
+func (e *engine) buildWorker() error {
+	accounts, err := e.actorAccounts()
+	if err != nil {
+		return err
+	}
+	workers := actors.New(actors.Options{
+		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
+		Barrier: e.stateFsync(), Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg, Trace: e.trace,
+		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter,
+	})
+	secure, err := e.clusterTLS()
+	if err != nil {
+		return err
+	}
+	conn, err := e.server.Connect("hongyan cluster")
+	if err != nil {
+		return err
+	}
+	e.cluster, err = cluster.New(cluster.Options{
+		Name: e.cfg.Cluster.Name, NodeID: e.node, Listen: e.cfg.Listen.Cluster, Advertise: e.cfg.Cluster.Advertise, TLS: secure,
+		Partitions: e.layout.Partitions, Streams: e.layout.Streams, Conn: conn, Replicas: e.cfg.NATS.Replicas,
+		Owner:          cluster.OwnerOf(workers, e.store),
+		ReleaseMessage: func() any { return &actors.Release{} }, Logger: e.log, Registerer: e.reg, Random: randomUint64,
+	})
+	return err
+}
+
+// clusterTLS is nil where nodes talk in the clear, which they do on loopback only.
+func (e *engine) clusterTLS() (*cluster.TLS, error) {
+	files := e.cfg.Cluster.TLS
+	if files == (config.TLS{}) {
+		return nil, nil //nolint:nilnil // no TLS is a choice, which the cluster refuses off loopback
+	}
+	secure, err := cluster.LoadTLS(string(files.Cert), string(files.Key), string(files.CA), e.cfg.Cluster.Name)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.tls: %w", err)
+	}
+	return secure, nil
+}
+
+// serve runs the parts. Each context ends the one below it: callbacks (ctx), then the partitions (owning), then the rest (base).
+func (e *engine) serve(ctx, base context.Context) error {
+	base, stopBase := context.WithCancel(base)
 	defer stopBase()
 	g, base := errgroup.WithContext(base)
 	owning, stopOwning := context.WithCancel(base)
 	defer stopOwning()
-	g.Go(func() error { return console.Run(base, admin, pages, e.log) })
-	g.Go(func() error { return e.offers.Serve(base, e.slots, e.ingress) })
+	g.Go(func() error { return e.peers.answer(base) })
 	for _, bot := range e.rules {
 		g.Go(func() error { return bot.Run(base) })
 	}
+	if e.ingress != nil {
+		g.Go(func() error { return e.offers.Serve(base, e.slots, e.ingress) })
+	}
 	g.Go(func() error {
 		defer stopBase()
-		return e.cluster.Run(owning)
+		if e.cluster != nil {
+			return e.cluster.Run(owning)
+		}
+		<-owning.Done()
+		return nil
 	})
 	g.Go(func() error {
 		defer stopOwning()
 		serving, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(base, cancel)() // one of the others failed
-		return e.serveCallbacks(serving, admin.Addr().String())
+		return e.serveCallbacks(serving)
 	})
 	return g.Wait()
 }
 
-// serveCallbacks opens the callback listener once the node is ready, and serves until ctx ends.
-func (e *engine) serveCallbacks(ctx context.Context, admin string) error {
-	select {
-	case <-e.cluster.Ready():
-	case <-ctx.Done():
+// serveCallbacks opens the callback listener once the node is ready, where it is an ingress, and serves until ctx ends.
+func (e *engine) serveCallbacks(ctx context.Context) error {
+	if e.cluster != nil {
+		select {
+		case <-e.cluster.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if e.ingress == nil {
+		e.announce("")
+		<-ctx.Done()
+		e.log.Info("stopping: the partitions are handed over first")
 		return nil
 	}
 	listener, err := net.Listen("tcp", e.cfg.Listen.Callback)
 	if err != nil {
 		return fmt.Errorf("open the callback listener: %w; choose another listen.callback", err)
 	}
-	e.log.Info("ready", "callback", listener.Addr().String(), "admin", admin, "node", e.node,
-		"accounts", len(e.cfg.Accounts), "durability", e.durability())
-	if e.ready != nil {
-		e.ready(listener.Addr().String(), admin)
-	}
+	e.announce(listener.Addr().String())
 	server := e.ingress.Server()
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(listener) }() // ended by Shutdown or Close below
@@ -234,22 +247,12 @@ func (e *engine) serveCallbacks(ctx context.Context, admin string) error {
 // drainWithin bounds the wait for open callbacks: WeChat itself hangs up after 5 s.
 const drainWithin = 6 * time.Second
 
-// close ends the storage, after everything that uses it.
-func (e *engine) close() error {
-	var errs []error
-	if e.barrier != nil {
-		errs = append(errs, e.barrier.Close())
+// announce says that the node is ready, and what that means.
+func (e *engine) announce(callback string) {
+	e.callback.Store(callback)
+	e.log.Info("ready", "callback", callback, "admin", e.admin, "node", e.node, "roles", e.cfg.Node.Roles,
+		"accounts", len(e.cfg.Accounts), "streams", e.layout.Streams, "durability", e.promise)
+	if e.ready != nil {
+		e.ready(callback, e.admin)
 	}
-	if e.server != nil {
-		errs = append(errs, e.server.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// durability says in plain words what an accepted message survives.
-func (e *engine) durability() string {
-	if e.barrier == nil {
-		return "os: survives a crash of this process, not a power cut"
-	}
-	return "disk: survives a power cut (" + e.barrier.Mode() + ")"
 }

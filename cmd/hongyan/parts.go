@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -15,12 +13,9 @@ import (
 	"hongyan/actors"
 	"hongyan/bots"
 	"hongyan/bots/rules"
-	"hongyan/cluster"
 	"hongyan/config"
-	"hongyan/console"
 	"hongyan/conversation"
 	"hongyan/ingress"
-	"hongyan/messages"
 )
 
 // ingressAccounts is the part of the configuration that the callback endpoint needs.
@@ -72,53 +67,13 @@ func (e *engine) actorAccounts() (map[string]actors.Account, error) {
 		if a.Reply.Unknown == config.UnknownOnce {
 			unknown = actors.UnknownOnce
 		}
-		out[a.ID] = actors.Account{ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown}
+		out[a.ID] = actors.Account{ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown, Flooded: a.Reply.Flooded}
 	}
 	return out, nil
 }
 
 // linkTimeout bounds a rules bot: the longest delay that a rule may have, and a little.
 const linkTimeout = rules.MaxDelay + time.Second
-
-// consoleOptions is what the admin listener shows of this node.
-func (e *engine) consoleOptions(address string) console.Options {
-	return console.Options{
-		Version: thisBuild().Version, Node: e.node, Listen: address, Users: inspector{e.cluster},
-		Checks: []console.Check{
-			{Name: "cluster", Probe: e.ownsPartitions},
-			{Name: "log", Probe: e.journal.Ping},
-			{Name: "store", Probe: e.store.Ping},
-		},
-		Gather: e.reg, Metrics: e.reg, Logger: e.log, Now: time.Now,
-		AdminToken: e.cfg.Admin.Token.Reveal(), ReadOnlyToken: e.cfg.Admin.ReadOnlyToken.Reveal(), Extra: e.extra,
-	}
-}
-
-// ownsPartitions is ready once the partitions that belong here are served.
-func (e *engine) ownsPartitions(context.Context) error {
-	select {
-	case <-e.cluster.Ready():
-		return nil
-	default:
-		return errors.New("the partitions of this node are still being taken over")
-	}
-}
-
-// inspector asks a user's actor through the cluster.
-type inspector struct{ node *cluster.Node }
-
-// Inspect implements console.Users.
-func (i inspector) Inspect(ctx context.Context, u messages.User) (*messages.UserView, error) {
-	reply, err := i.node.Request(ctx, u, &messages.Inspect{})
-	if err != nil {
-		return nil, err
-	}
-	view, ok := reply.(*messages.UserView)
-	if !ok {
-		return nil, fmt.Errorf("the actor of user %s answered with %T instead of its view", u.Hash(), reply)
-	}
-	return view, nil
-}
 
 var notNodeName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 

@@ -19,6 +19,8 @@ var commands = []func() *cobra.Command{
 	newConfigCommand,
 	newHealthCommand,
 	newCertsCommand,
+	newNodesCommand,
+	newPartitionsCommand,
 	newUserCommand,
 	newBenchCommand,
 	newVersionCommand,

@@ -21,17 +21,18 @@ On Ctrl-C or SIGTERM it takes no new callbacks, answers the open ones, hands ove
 		Args:    cobra.NoArgs,
 	}
 	file := cmd.Flags().StringP("config", "c", defaultConfigFile, "configuration file")
+	child := cmd.Flags().Bool("with-parent", false, "end when the standard input ends, which is when the process that started this one has")
+	_ = cmd.Flags().MarkHidden("with-parent") // hongyan dev --nodes uses it; the flag stands one line above
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(cmd, *file)
 		if err != nil {
 			return err
 		}
-		log := newLogger(cmd.ErrOrStderr(), cfg.Log)
-		e, err := newEngine(cmd.Context(), cfg, log, nil)
-		if err != nil {
-			return err
+		ctx := cmd.Context()
+		if *child {
+			ctx = withParent(ctx, cmd.InOrStdin())
 		}
-		return e.run(cmd.Context())
+		return newEngine(cfg, newLogger(cmd.ErrOrStderr(), cfg.Log), nil).run(ctx)
 	}
 	return cmd
 }

@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"hongyan/config"
-	"hongyan/console"
 	"hongyan/messages"
 )
 
@@ -83,87 +78,14 @@ func whichUser(args []string, account, openID string) (messages.User, error) {
 	}
 }
 
-const (
-	askLimit   = 10 * time.Second // of one request to the admin API
-	maxAPIBody = 16 << 20         // bytes that an answer of the admin API may have
-)
-
-// adminBase is where the admin API of the configured node is found from this machine.
-func adminBase(listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", fmt.Errorf("listen.admin %q: %w", listen, err)
-	}
-	if port == "0" {
-		return "", errors.New("listen.admin has port 0, so the node's real port is not known: configure a fixed one")
-	}
-	switch host {
-	case "", "0.0.0.0":
-		host = "127.0.0.1"
-	case "::":
-		host = "::1"
-	}
-	return "http://" + net.JoinHostPort(host, port), nil
-}
-
 // askForUser returns the admin API's JSON about a user. An unknown user has exit code 3.
 func askForUser(ctx context.Context, cfg *config.Config, user messages.User) ([]byte, error) {
-	base, err := adminBase(cfg.Listen.Admin)
+	reply, err := askNode(ctx, cfg, http.MethodGet, "/api/v1/users/"+url.PathEscape(user.Account)+"/"+url.PathEscape(user.OpenID))
 	if err != nil {
 		return nil, err
 	}
-	token := cfg.Admin.ReadOnlyToken
-	if token == "" {
-		token = cfg.Admin.Token
+	if reply.status == http.StatusNotFound && reply.failure().Code == "not_found" {
+		return nil, exitWith(exitAbsent, fmt.Errorf("account %s has no user %s here", printable(user.Account), printable(user.OpenID)))
 	}
-	if token == "" {
-		return nil, errors.New("the configuration has no admin.token, so the node answers nobody: set one and start the node again")
-	}
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	address := base + "/api/v1/users/" + url.PathEscape(user.Account) + "/" + url.PathEscape(user.OpenID)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Authorization", "Bearer "+token.Reveal())
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // straight to the node, past any proxy
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("no answer from the node at %s: %w\nis it running? start it with `hongyan dev` or `hongyan serve`", base, cause(err))
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAPIBody))
-	if err != nil {
-		return nil, fmt.Errorf("the answer of the node at %s broke off: %w", base, err)
-	}
-	return body, refusal(response.StatusCode, body, base, user)
-}
-
-// cause is err without the address, which holds the OpenID.
-func cause(err error) error {
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		return urlErr.Err
-	}
-	return err
-}
-
-// refusal is the error that a status means, nil for 200.
-func refusal(status int, body []byte, base string, user messages.User) error {
-	if status == http.StatusOK {
-		return nil
-	}
-	var failure console.Failure
-	_ = json.Unmarshal(body, &failure) // a body that is no Failure comes from something else: the status says enough
-	switch {
-	case status == http.StatusNotFound && failure.Error.Code == "not_found":
-		return exitWith(exitAbsent, fmt.Errorf("account %s has no user %s here", printable(user.Account), printable(user.OpenID)))
-	case status == http.StatusUnauthorized:
-		return fmt.Errorf("the node at %s refuses the token: is it running with this configuration?", base)
-	case failure.Error.Message != "":
-		return fmt.Errorf("the node at %s cannot tell: %s", base, printable(failure.Error.Message))
-	default:
-		return fmt.Errorf("what answers at %s is not a node of Hongyan (status %d)", base, status)
-	}
+	return reply.body, reply.refusal()
 }
