@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // sign says what speaks for a member being gone. Two signs are independent: silence is judged by our clock, no responders by
@@ -19,13 +20,14 @@ const (
 // view is what this node believes about the cluster at one moment. A published view is never changed.
 type view struct {
 	self    string
-	members []Member        // live members by id, self included
-	roster  []Member        // members and those gone a short while ago: what proto.actor is told, see forgetAfter
-	gone    map[string]sign // ids judged gone, with what speaks for it
-	desired []string        // partition → id of the worker that should own it, "" if there is none
-	fenced  bool            // this node trusts neither its leases nor its judgement: drop everything, take nothing
-	leaving bool            // this node hands over and goes
-	settled bool            // membership has listened long enough for a first judgement
+	members []Member             // live members by id, self included
+	roster  []Member             // members and those gone a short while ago: what proto.actor is told, see forgetAfter
+	gone    map[string]sign      // ids judged gone, with what speaks for it
+	heard   map[string]time.Time // of those judged gone by a sign: when they were last heard
+	desired []string             // partition → id of the worker that should own it, "" if there is none
+	fenced  bool                 // this node trusts neither its leases nor its judgement: drop everything, take nothing
+	leaving bool                 // this node hands over and goes
+	settled bool                 // membership has listened long enough for a first judgement
 }
 
 func (v *view) wants(partition int) bool {

@@ -14,7 +14,14 @@ import (
 
 const (
 	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 5 * time.Second
+	// backoffMost is short because what failed is usually the log or the store for all partitions at once, and each waits out its
+	// own pause after that has come back.
+	backoffMost = time.Second
+	// takeBackoffMost is the same for a lease or a checkpoint that could not be read or written: nothing was begun.
+	takeBackoffMost = 400 * time.Millisecond
+	// movesAtOnce is how many partitions a node that stays hands over at a time. Each is answered for until its turn comes, so the
+	// pause of one is not the pause of all.
+	movesAtOnce = 8
 	// calmAfter is how long a tenure must last for the next fault to count as the first again.
 	calmAfter = 10 * time.Second
 	// heldPoll is how often a held lease is looked at when nothing else wakes the keeper.
@@ -42,10 +49,12 @@ type keeper struct {
 	panicked  atomic.Bool                 // the actor of this tenure panicked; set by its guardian
 	guardian  *actor.RootContext
 
-	faults      int       // tenures in a row that ended in a fault or never began
+	faults      int       // tenures in a row that ended in a fault
+	failures    int       // takes in a row that failed
 	wantedSince time.Time // since when the partition has been wanted here without a tenure
 	blockedBy   string    // mark of the live owner that is waited for
 	blocked     time.Time // since when
+	moves       bool      // it has one of the node's slots for hand-overs
 }
 
 func newKeeper(n *Node, partition int) *keeper {
@@ -85,8 +94,10 @@ func (k *keeper) run() {
 			k.wait(changed, moved, heldPoll)
 		case err != nil:
 			k.log.Warn("the partition could not be taken and is tried again", "error", err)
-			k.pause()
+			k.pause(min(backoff(k.failures), takeBackoffMost))
+			k.failures++
 		default:
+			k.failures = 0
 			k.tenure(own)
 		}
 	}
@@ -105,17 +116,21 @@ func (k *keeper) wait(changed, moved <-chan struct{}, most time.Duration) {
 	}
 }
 
-// pause waits before another try, longer after every fault, and less when the node leaves.
-func (k *keeper) pause() {
-	wait := time.After(backoff(k.faults))
-	k.faults++
+// pause waits before another try, less when the node leaves.
+func (k *keeper) pause(wait time.Duration) {
 	select {
-	case <-wait:
+	case <-time.After(wait):
 	case <-k.node.board.left:
 	}
 }
 
-// backoff is 100 ms, doubled with every earlier failure, at most 5 s.
+// pauseAfterFault is longer after every fault in a row.
+func (k *keeper) pauseAfterFault() {
+	k.pause(backoff(k.faults))
+	k.faults++
+}
+
+// backoff is 100 ms, doubled with every earlier failure, at most 1 s.
 func backoff(failures int) time.Duration {
 	return min(backoffFirst<<min(failures, 10), backoffMost)
 }
@@ -125,6 +140,7 @@ type taken struct {
 	Ownership
 	lease    Lease
 	revision uint64
+	since    time.Time // since when nobody served the partition, as far as this node knows
 }
 
 // take wins the lease if it is free or its owner is gone. errLeaseHeld and errLeaseMoved mean: look again when something
@@ -162,7 +178,11 @@ func (k *keeper) take(v *view) (taken, error) {
 		return taken{}, err
 	}
 	k.node.metrics.takeovers.WithLabelValues(strconv.FormatBool(own.Planned)).Inc()
-	return taken{Ownership: own, lease: next, revision: written}, nil
+	since := k.wantedSince
+	if heard, lost := v.heard[old.Member]; lost && !own.Planned && heard.Before(since) {
+		since = heard
+	}
+	return taken{Ownership: own, lease: next, revision: written, since: since}, nil
 }
 
 // passOver tells whether another owner's unreleased lease may be taken: nil if it may, else errLeaseHeld.
@@ -210,19 +230,21 @@ func (k *keeper) tenure(own taken) {
 	var taken atomic.Bool // its own for each tenure: a word that comes late counts for nothing
 	k.takenOver.Store(&taken)
 	defer k.takenOver.Store(nil)
+	since := own.since
 	props := n.opts.Owner.Props(own.Ownership, func() {
-		taken.Store(true)
+		if !taken.Swap(true) {
+			n.metrics.takeoverTime.WithLabelValues(strconv.FormatBool(own.Planned)).Observe(time.Since(since).Seconds())
+		}
 		n.advanced()
 	})
 	pid, err := k.guardian.SpawnNamed(props, PartitionActorID(k.partition))
 	if err != nil {
 		k.log.Error("the partition's actor cannot be started", "epoch", own.Epoch, "error", err)
-		k.pause()
+		k.pauseAfterFault()
 		return
 	}
 	ended := make(chan struct{})
 	root.Send(n.warden, watch{pid, ended})
-	n.metrics.takeoverTime.Observe(time.Since(k.wantedSince).Seconds())
 	n.metrics.owned.Inc()
 	k.running.Store(true)
 	n.advanced() // the actor may have been quicker
@@ -236,9 +258,12 @@ func (k *keeper) tenure(own taken) {
 	if time.Since(began) > calmAfter {
 		k.faults = 0
 	}
+	defer k.endMove()
 	switch why {
 	case endUnwanted:
+		began := time.Now()
 		k.handOver(own, pid, ended)
+		n.metrics.handOverTime.Observe(time.Since(began).Seconds())
 	case endFenced, endLost:
 		// Not released: what this actor did not finish belongs to a takeover that counts as unplanned.
 		k.log.Warn("the partition is dropped", "reason", why, "epoch", own.Epoch)
@@ -247,7 +272,7 @@ func (k *keeper) tenure(own taken) {
 	case endFault:
 		n.metrics.faults.Inc()
 		k.log.Warn("the partition's actor ended by itself; the partition is taken anew", "epoch", own.Epoch, "wait", backoff(k.faults))
-		k.pause()
+		k.pauseAfterFault()
 	}
 }
 
@@ -261,6 +286,7 @@ const (
 
 // hold returns when the tenure has to end, or its actor did.
 func (k *keeper) hold(own taken, ended <-chan struct{}) string {
+	var turn chan<- struct{} // nil until the partition waits for its turn to go
 	for {
 		v, changed := k.node.board.load()
 		seen, moved := k.node.leases.seen(k.partition)
@@ -270,14 +296,33 @@ func (k *keeper) hold(own taken, ended <-chan struct{}) string {
 		case seen.lease.Mark != own.Mark:
 			return endLost
 		case !v.wants(k.partition):
-			return endUnwanted
+			if k.beginMove(v) {
+				return endUnwanted
+			}
+			turn = k.node.moves
+		default:
+			turn = nil
+			k.endMove() // it belongs here again
 		}
 		select {
+		case turn <- struct{}{}:
+			k.moves = true
 		case <-changed:
 		case <-moved:
 		case <-ended:
 			return endFault
 		}
+	}
+}
+
+// beginMove tells whether the partition may go now: its turn has come, or the whole node goes, and everything with it at once.
+func (k *keeper) beginMove(v *view) bool { return v.leaving || k.moves }
+
+// endMove gives the turn to the next.
+func (k *keeper) endMove() {
+	if k.moves {
+		k.moves = false
+		<-k.node.moves
 	}
 }
 

@@ -59,6 +59,9 @@ type leases struct {
 	bucket jetstream.KeyValue
 	conn   *nats.Conn
 	log    *slog.Logger
+	// subject carries every change between the nodes, beside the bucket's own watch: that one pauses for seconds after the loss of
+	// a server or of a leader. Empty: nobody is told.
+	subject string
 
 	mu      sync.RWMutex
 	known   []held
@@ -147,7 +150,7 @@ func (l *leases) swap(ctx context.Context, partition int, next Lease, revision u
 		written, err = l.bucket.Update(writing, leaseKey(partition), value, revision)
 	}
 	if err == nil {
-		l.note(partition, next, written, false)
+		l.tell(partition, next, written)
 		return written, nil
 	}
 	have, at, readErr := l.read(ctx, partition)
@@ -183,6 +186,12 @@ func (l *leases) follow(ctx context.Context) error {
 		return fmt.Errorf("watch the leases: %w", err)
 	}
 	defer func() { _ = watch.Stop() }()
+	told := make(chan *nats.Msg, 4*len(l.known))
+	sub, err := l.conn.ChanSubscribe(l.subject, told)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", l.subject, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	reconnects := l.conn.Stats().Reconnects
@@ -197,12 +206,44 @@ func (l *leases) follow(ctx context.Context) error {
 			if entry != nil && entry.Operation() == jetstream.KeyValuePut {
 				l.learn(entry)
 			}
+		case msg := <-told:
+			l.hear(msg.Data)
 		case <-sweep.C:
 			now := l.conn.Stats().Reconnects
 			l.sweep(ctx, now != reconnects)
 			reconnects = now
 		}
 	}
+}
+
+// leaseNews is a change of a lease as its writer tells it.
+type leaseNews struct {
+	Partition int    `json:"partition"`
+	Revision  uint64 `json:"revision"`
+	Lease
+}
+
+// tell notes what this node wrote, and tells the others.
+func (l *leases) tell(partition int, lease Lease, revision uint64) {
+	l.note(partition, lease, revision, false)
+	if l.subject == "" {
+		return
+	}
+	news, err := json.Marshal(leaseNews{Partition: partition, Revision: revision, Lease: lease})
+	if err == nil {
+		err = l.conn.Publish(l.subject, news)
+	}
+	if err != nil { // the watch tells them too, and the sweep
+		l.log.Debug("a change of a lease was not told", "partition", partition, "error", err)
+	}
+}
+
+func (l *leases) hear(data []byte) {
+	var news leaseNews
+	if err := json.Unmarshal(data, &news); err != nil || news.Partition < 0 || news.Partition >= len(l.known) || news.Revision == 0 {
+		return // not one of ours
+	}
+	l.note(news.Partition, news.Lease, news.Revision, false)
 }
 
 func (l *leases) learn(entry jetstream.KeyValueEntry) {

@@ -21,8 +21,13 @@ const (
 	standstill     = 1500 * time.Millisecond // a gap between two ticks after which this node trusts nothing it knew
 	disconnectedIn = 1500 * time.Millisecond // the same for its connection: the others judge it gone by then
 	missesNeeded   = 2                       // pings in a row without responder: one may fall into a reconnect
-	greetQuiet     = 60 * time.Millisecond   // no more answers to the greeting
-	greetMost      = 300 * time.Millisecond
+	// missesOfLinked is the same for a peer whose transport still answers: its process lives, only its connection to NATS was
+	// lost, and it is likely to have another one soon. A killed process cuts its transport at once.
+	missesOfLinked = 10
+	// settleAfter is how long after its own reconnect a node counts no pings without responder: the others reconnect too.
+	settleAfter = 1500 * time.Millisecond
+	greetQuiet  = 60 * time.Millisecond // no more answers to the greeting
+	greetMost   = 300 * time.Millisecond
 	// forgetAfter is how long a member that is gone stays in proto.actor's list and is pinged. What leaves that list never
 	// comes back into it under the same id; a process that was only paused usually comes back before.
 	forgetAfter = 30 * time.Second
@@ -63,7 +68,10 @@ type membership struct {
 
 	lastTick     time.Time
 	lastBeat     time.Time
+	echoed       time.Time // when this node last heard its own heartbeat: up to then it heard everybody
 	disconnected time.Time // since when, zero while connected
+	reconnects   uint64    // of the connection, as of the last tick
+	reconnected  time.Time // when this node last found its connection back
 	fenced       bool
 	fencedAt     time.Time
 	greeted      bool // the first judgement may be made
@@ -74,6 +82,7 @@ func newMembership(n *Node) *membership {
 		node: n, conn: n.opts.Conn, log: n.log, now: n.now,
 		self: Member{
 			ID: n.transport.system.ID, Node: n.opts.NodeID, Address: n.transport.system.Address(), Worker: n.opts.Owner != nil,
+			TLS: n.opts.TLS != nil,
 		},
 		peers:    map[string]*peer{},
 		inbox:    make(chan *nats.Msg, inboxLength),
@@ -119,7 +128,7 @@ func (m *membership) run(ctx context.Context) error {
 	m.greeted = true
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	m.lastTick = m.now()
+	m.lastTick, m.echoed, m.reconnects = m.now(), m.now(), m.conn.Stats().Reconnects
 	m.beat()
 	m.publish()
 	left := m.node.board.left
@@ -135,6 +144,7 @@ func (m *membership) run(ctx context.Context) error {
 			m.beat()
 			m.publish()
 		case msg := <-m.inbox:
+			m.notice() // a process that was paused must not act on what waited for it
 			m.receive(msg)
 		case id := <-m.inquired:
 			m.track(id)
@@ -187,8 +197,10 @@ func (m *membership) receive(msg *nats.Msg) {
 	switch {
 	case strings.HasPrefix(msg.Subject, m.pongs):
 		id := strings.TrimPrefix(msg.Subject, m.pongs)
-		if p := m.peers[id]; p != nil && noResponders(msg) {
-			p.misses++
+		if noResponders(msg) {
+			if p := m.peers[id]; p != nil && m.now().Sub(m.reconnected) > settleAfter {
+				p.misses++
+			}
 			return
 		}
 		m.hear(msg.Data)
@@ -210,6 +222,7 @@ func (m *membership) hear(record []byte) {
 		return
 	}
 	if other.ID == m.self.ID {
+		m.echoed = m.now()
 		return
 	}
 	p := m.peers[other.ID]
@@ -230,6 +243,7 @@ func (m *membership) hear(record []byte) {
 	if !p.known() {
 		m.log.Info("a member joined", "member", other.ID, "node", other.Node, "address", other.Address)
 		m.succeed(other)
+		m.compare(other)
 		m.lastBeat = time.Time{} // it learns of us at the next tick
 	} else if p.signs != 0 {
 		m.log.Warn("a member that was given up is back", "member", other.ID, "node", other.Node)
@@ -237,6 +251,19 @@ func (m *membership) hear(record []byte) {
 	p.member, p.heard, p.misses, p.signs = other, m.now(), 0, 0
 	if news {
 		m.publish()
+	}
+}
+
+// compare says plainly why two nodes that see each other over NATS cannot call each other.
+func (m *membership) compare(other Member) {
+	host, _, _ := other.hostPort()
+	switch {
+	case other.TLS != m.self.TLS:
+		m.log.Error("a member's transport is refused, for one of us has cluster.tls and the other has not: give all nodes certificates of one CA (`hongyan certs` makes them)",
+			"node", other.Node, "address", other.Address, "its_tls", other.TLS, "own_tls", m.self.TLS)
+	case !m.self.TLS && !isLoopback(host):
+		m.log.Error("a member's transport is refused, for it is not on this machine and not encrypted: set cluster.tls on all nodes (`hongyan certs` makes the files)",
+			"node", other.Node, "address", other.Address)
 	}
 }
 
@@ -272,14 +299,22 @@ func (m *membership) beat() {
 	_ = m.conn.Publish(m.prefix+"hb", m.self.encode()) // the next one is near
 }
 
-// judge runs at every tick: first about itself, then, if it may, about the others.
-func (m *membership) judge() {
+// notice finds out whether this node stood still, and fences it then. Between two ticks lies a tick, unless the process was
+// paused or starved; or its machine was, which only the wall clock tells.
+func (m *membership) notice() {
 	now := m.now()
-	gap := now.Sub(m.lastTick)
-	m.lastTick = now
+	gap := max(now.Sub(m.lastTick), now.Round(0).Sub(m.lastTick.Round(0)))
 	if gap > standstill {
+		m.lastTick = now
 		m.fence(fenceStandstill, gap)
 	}
+}
+
+// judge runs at every tick: first about itself, then, if it may, about the others.
+func (m *membership) judge() {
+	m.notice()
+	now := m.now()
+	m.lastTick = now
 	if !m.trustsConnection(now) {
 		return
 	}
@@ -301,24 +336,41 @@ func (m *membership) judge() {
 	m.publish()
 }
 
-// trustsConnection tells whether this node hears the others. While it does not, and at the first moment after, it judges
-// nobody.
+// trustsConnection tells whether this node hears the others: it is connected, and its own heartbeats come back. While it does
+// not, and at the first moment after, it judges nobody.
 func (m *membership) trustsConnection(now time.Time) bool {
-	if m.conn.IsConnected() {
+	connected := m.conn.IsConnected()
+	if n := m.conn.Stats().Reconnects; n != m.reconnects {
+		m.reconnects = n
+		m.found(now)
+	}
+	if connected && now.Sub(m.echoed) <= silenceAfter {
 		if !m.disconnected.IsZero() {
 			m.disconnected = time.Time{}
-			m.forgive(now)
-			m.beat()
+			m.found(now)
 		}
 		return true
 	}
 	if m.disconnected.IsZero() {
 		m.disconnected = now
+		if connected {
+			m.disconnected = m.echoed
+		}
 	}
 	if away := now.Sub(m.disconnected); away > disconnectedIn && !m.fenced {
 		m.fence(fenceDisconnected, away)
 	}
+	if connected && now.Sub(m.lastBeat) >= beatEvery {
+		m.beat() // the first one that comes back ends this
+	}
 	return false
+}
+
+// found begins anew with a connection that is back.
+func (m *membership) found(now time.Time) {
+	m.reconnected, m.echoed = now, now
+	m.forgive(now)
+	m.beat()
 }
 
 // fence makes this node drop all it owns: others may have judged it gone and taken over.
@@ -349,17 +401,22 @@ func (m *membership) judgePeer(p *peer, now time.Time) {
 		m.forget(id)
 		return
 	}
-	if fresh := p.note(now); fresh && p.known() {
+	needed := missesNeeded
+	if m.node.links != nil && m.node.links.alive(p.member.Address) {
+		needed = missesOfLinked
+	}
+	if fresh := p.note(now, m.echoed, needed); fresh && p.known() {
 		m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
 			"no_responders", p.signs&signNoResponders != 0)
 	}
 	m.ping(id)
 }
 
-// note collects the signs that speak for the peer being gone, and tells whether these are the first.
-func (p *peer) note(now time.Time) bool {
+// note collects the signs that speak for the peer being gone, and tells whether these are the first. Its silence counts up to
+// echoed, the moment up to which this node certainly heard: one that hears nothing at all finds nobody silent.
+func (p *peer) note(now, echoed time.Time, missesNeeded int) bool {
 	before := p.signs
-	if now.Sub(p.heard) > silenceAfter {
+	if echoed.Sub(p.heard) > silenceAfter {
 		p.signs |= signSilent
 	}
 	if p.misses >= missesNeeded {
@@ -385,12 +442,12 @@ func (m *membership) publish() {
 	if !m.greeted {
 		return
 	}
-	v := &view{self: m.self.ID, fenced: m.fenced, settled: true, gone: map[string]sign{}}
+	v := &view{self: m.self.ID, fenced: m.fenced, settled: true, gone: map[string]sign{}, heard: map[string]time.Time{}}
 	v.members = []Member{m.self}
 	v.roster = []Member{m.self}
 	for id, p := range m.peers {
 		if p.signs != 0 {
-			v.gone[id] = p.signs
+			v.gone[id], v.heard[id] = p.signs, p.heard
 		} else if p.known() {
 			v.members = append(v.members, p.member)
 		}

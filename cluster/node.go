@@ -67,12 +67,14 @@ type Node struct {
 	board      *board
 	transport  *transport
 	membership *membership
+	links      *links
 	leases     *leases                // set by Run before anything that uses it
 	leaseTable atomic.Pointer[leases] // the same, for callers that may come before Run
 	router     *router
 	warden     *actor.PID
 	keepers    []*keeper
-	holding    atomic.Int32 // keepers that have an actor running or stopping
+	moves      chan struct{} // slots for partitions that are handed over while this node stays
+	holding    atomic.Int32  // keepers that have an actor running or stopping
 	started    atomic.Bool
 	ready      chan struct{}
 	progress   chan struct{} // a partition came a step further
@@ -92,10 +94,11 @@ func New(o Options) (*Node, error) {
 		log:   o.Logger.With("part", "cluster"),
 		board: newBoard(),
 		ready: make(chan struct{}), progress: make(chan struct{}, 1),
-		now: time.Now,
+		moves: make(chan struct{}, movesAtOnce),
+		now:   time.Now,
 	}
 	var err error
-	if n.metrics, err = newMetrics(o.Registerer); err != nil {
+	if n.metrics, err = newMetrics(o.Registerer, n.moving); err != nil {
 		return nil, err
 	}
 	n.router = &router{node: n, cache: newPIDCache(pidCacheSize)}
@@ -104,6 +107,7 @@ func New(o Options) (*Node, error) {
 	}
 	n.router.root = n.transport.system.Root
 	n.warden = spawnWarden(n.transport.system)
+	n.links = newLinks(n)
 	if o.Owner != nil {
 		for p := range o.Partitions {
 			n.keepers = append(n.keepers, newKeeper(n, p))
@@ -164,6 +168,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	n.leases = newLeases(bucket, n.opts.Partitions, n.opts.Conn, n.log)
+	n.leases.subject = "hy.member." + n.opts.Name + ".lease"
 	n.leaseTable.Store(n.leases)
 	if err := n.transport.start(ctx); err != nil {
 		return errors.Join(err, n.transport.stop())
@@ -180,6 +185,7 @@ func (n *Node) serve(ctx context.Context) error {
 	g, work := errgroup.WithContext(work)
 	g.Go(func() error { return n.membership.run(work) })
 	g.Go(func() error { return n.leases.run(work) })
+	g.Go(func() error { return n.links.run(work) })
 	g.Go(func() error { return n.transport.publishMembers(work) })
 	g.Go(func() error { return n.announceReady(work) })
 	g.Go(func() error {
@@ -232,6 +238,18 @@ func (n *Node) ownsDesired(v *view) bool {
 		}
 	}
 	return true
+}
+
+// moving counts the partitions that come or go.
+func (n *Node) moving() float64 {
+	v, _ := n.board.load()
+	moving := 0
+	for _, k := range n.keepers {
+		if v.wants(k.partition) != k.serves() {
+			moving++
+		}
+	}
+	return float64(moving)
 }
 
 // Ready is closed once every partition that belongs on this node is owned, and its actor has put its epoch into the checkpoint.

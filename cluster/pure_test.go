@@ -105,7 +105,7 @@ func TestPlacementMovesLittle(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	for failures, want := range map[int]time.Duration{
-		0: 100 * time.Millisecond, 1: 200 * time.Millisecond, 5: 3200 * time.Millisecond, 6: 5 * time.Second, 1000: 5 * time.Second,
+		0: 100 * time.Millisecond, 1: 200 * time.Millisecond, 3: 800 * time.Millisecond, 4: time.Second, 1000: time.Second,
 	} {
 		if got := backoff(failures); got != want {
 			t.Errorf("after %d failures %v, want %v", failures, got, want)

@@ -52,8 +52,12 @@ func (r *router) request(ctx context.Context, identity, kind string, msg any) (a
 	defer cancel()
 	var last error
 	for try := 0; ; try++ {
+		if try > 0 {
+			r.node.metrics.retries.Inc()
+		}
 		reply, err := r.try(ctx, identity, kind, msg)
 		if err == nil {
+			r.node.metrics.requests.WithLabelValues(requestAnswered).Inc()
 			return reply, nil
 		}
 		if errors.Is(err, errIdentity) || errors.Is(err, errKind) {
@@ -63,6 +67,7 @@ func (r *router) request(ctx context.Context, identity, kind string, msg any) (a
 		select {
 		case <-time.After(min(retryFirst<<min(try, 10), retryMost)):
 		case <-ctx.Done():
+			r.node.metrics.requests.WithLabelValues(requestFailed).Inc()
 			return nil, fmt.Errorf("no reply after %d tries: %w", try+1, errors.Join(context.Cause(ctx), last))
 		}
 	}

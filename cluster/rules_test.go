@@ -106,7 +106,8 @@ func TestSignsOfAPeersEnd(t *testing.T) {
 		{silenceAfter + time.Millisecond, 2, signNoResponders | signSilent},
 	} {
 		p.misses = step.misses
-		if p.note(now.Add(step.after)); p.signs != step.want {
+		at := now.Add(step.after)
+		if p.note(at, at, missesNeeded); p.signs != step.want {
 			t.Errorf("after %v and %d misses: signs %b, want %b", step.after, step.misses, p.signs, step.want)
 		}
 	}
