@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -261,5 +262,5 @@ func (f *Fleet) find(name string) (*child, error) {
 	for _, c := range f.children {
 		names = append(names, c.node.Name)
 	}
-	return nil, fmt.Errorf("%w: %q; there are %q", ErrUnknown, name, names)
+	return nil, fmt.Errorf("%w: %q; there are %s", ErrUnknown, name, strings.Join(names, ", "))
 }

@@ -108,7 +108,7 @@ func TestNames(t *testing.T) {
 		"start": f.Start("b"), "stop": f.Stop(t.Context(), "b"), "kill": f.Kill(t.Context(), "b"),
 		"pause": f.Pause("b"), "resume": f.Resume("b"), "restart": f.Restart(t.Context(), "b"),
 	} {
-		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), `"a"`) {
+		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "there are a") {
 			t.Errorf("%s of a node that is not there: %v", verb, err)
 		}
 	}
