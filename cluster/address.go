@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"time"
 )
@@ -67,12 +68,13 @@ func advertised(host string, port int, advertise string) (string, error) {
 	if told[0] == '[' && told[len(told)-1] == ']' {
 		told = told[1 : len(told)-1]
 	}
-	address := net.JoinHostPort(told, strconv.Itoa(toldPort))
-	if _, _, err := splitAddress(address); err != nil {
-		return "", fmt.Errorf("cluster.advertise %q is neither a host nor host:port: %w", advertise, err)
+	if net.ParseIP(told) == nil && !hostName.MatchString(told) {
+		return "", fmt.Errorf("cluster.advertise %q is neither a host nor host:port", advertise)
 	}
-	return address, nil
+	return net.JoinHostPort(told, strconv.Itoa(toldPort)), nil
 }
+
+var hostName = regexp.MustCompile(`^[0-9A-Za-z._-]+$`)
 
 func splitAddress(address string) (string, int, error) {
 	host, port, err := net.SplitHostPort(address)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,11 @@ type childSpec struct {
 	NATS       string
 	Node       string
 	Partitions int
+	Listen     string `json:",omitempty"` // default 127.0.0.1:0
+	Advertise  string `json:",omitempty"`
+	Replicas   int    `json:",omitempty"`
+	// Of the transport, see LoadTLS; empty: plain.
+	Cert, Key, CA string `json:",omitempty"`
 }
 
 // childEvent is what it tells, one JSON object per line.
@@ -136,8 +142,15 @@ func runChild(ctx context.Context, spec childSpec) error {
 		return err
 	}
 	d := &durableCheckpoints{bucket: bucket, out: json.NewEncoder(os.Stdout)}
+	var encrypted *TLS
+	if spec.CA != "" {
+		if encrypted, err = LoadTLS(spec.Cert, spec.Key, spec.CA, "test"); err != nil {
+			return err
+		}
+	}
 	n, err := New(Options{
-		Name: "test", NodeID: spec.Node, Listen: "127.0.0.1:0", Partitions: spec.Partitions, Conn: conn, Owner: d,
+		Name: "test", NodeID: spec.Node, Listen: cmp.Or(spec.Listen, "127.0.0.1:0"), Advertise: spec.Advertise, TLS: encrypted,
+		Partitions: spec.Partitions, Conn: conn, Owner: d, Replicas: spec.Replicas,
 		ReleaseMessage: func() any { return releaseMessage{} }, HandOver: 3 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Registerer: prometheus.NewRegistry(),
 	})
@@ -148,7 +161,16 @@ func runChild(ctx context.Context, spec childSpec) error {
 		<-n.Ready()
 		d.say(childEvent{Kind: "ready", Detail: n.System().ID})
 	}()
+	asked, stop := context.WithCancel(ctx)
+	defer stop()
+	var others sync.WaitGroup
+	others.Go(func() {
+		_ = ServeStatus(asked, conn, "test", func() NodeReport { return n.Report(NodeStatus{Roles: []string{"worker"}, Version: "test"}) })
+	})
+	others.Go(func() { _ = ServeAsk(asked, conn, "test", n, slog.New(slog.DiscardHandler)) })
 	err = n.Run(ctx)
+	stop()
+	others.Wait()
 	d.say(childEvent{Kind: "left"})
 	return err
 }
@@ -167,7 +189,12 @@ type child struct {
 
 func startChild(t *testing.T, url, node string, partitions int) *child {
 	t.Helper()
-	c := &child{spec: childSpec{url, node, partitions}, log: &lockedBuffer{}, done: make(chan error, 1)}
+	return startChildAs(t, childSpec{NATS: url, Node: node, Partitions: partitions})
+}
+
+func startChildAs(t *testing.T, spec childSpec) *child {
+	t.Helper()
+	c := &child{spec: spec, log: &lockedBuffer{}, done: make(chan error, 1)}
 	arg, err := json.Marshal(c.spec)
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +229,7 @@ func startChild(t *testing.T, url, node string, partitions int) *child {
 		_ = c.cmd.Process.Kill()
 		c.wait(t)
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", node, c.log.String())
+			t.Logf("log of %s:\n%s", spec.Node, c.log.String())
 		}
 	})
 	return c

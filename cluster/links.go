@@ -2,12 +2,14 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 const (
@@ -117,10 +119,26 @@ func (l *links) pick(v *view, due bool) []Member {
 	return picked
 }
 
-// probe asks the transport of one peer for an answer. The library's own activator gives it.
+// probeActor is the id of the actor that answers probes.
+const probeActor = "probe"
+
+// spawnProbe starts it: it sends back what it gets.
+func spawnProbe(system *actor.ActorSystem) (*actor.PID, error) {
+	pid, err := system.Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*emptypb.Empty); ok {
+			ctx.Respond(m)
+		}
+	}), probeActor)
+	if err != nil {
+		return nil, fmt.Errorf("start the actor that answers probes: %w", err)
+	}
+	return pid, nil
+}
+
+// probe asks the transport of one peer for an answer.
 func (l *links) probe(m Member) {
-	target := actor.NewPID(m.Address, "activator")
-	_, err := l.system.Root.RequestFuture(target, &remote.Ping{}, probePatience).Result()
+	target := actor.NewPID(m.Address, probeActor)
+	_, err := l.system.Root.RequestFuture(target, &emptypb.Empty{}, probePatience).Result()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.known[m.Address]

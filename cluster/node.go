@@ -72,6 +72,7 @@ type Node struct {
 	leaseTable atomic.Pointer[leases] // the same, for callers that may come before Run
 	router     *router
 	warden     *actor.PID
+	probe      *actor.PID
 	keepers    []*keeper
 	moves      chan struct{} // slots for partitions that are handed over while this node stays
 	holding    atomic.Int32  // keepers that have an actor running or stopping
@@ -107,6 +108,9 @@ func New(o Options) (*Node, error) {
 	}
 	n.router.root = n.transport.system.Root
 	n.warden = spawnWarden(n.transport.system)
+	if n.probe, err = spawnProbe(n.transport.system); err != nil {
+		return nil, err
+	}
 	n.links = newLinks(n)
 	if o.Owner != nil {
 		for p := range o.Partitions {
@@ -158,7 +162,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if !n.started.CompareAndSwap(false, true) {
 		return errors.New("this cluster node ran already; make a new one")
 	}
-	defer func() { _ = n.transport.system.Root.StopFuture(n.warden).Wait() }()
+	defer func() {
+		_ = n.transport.system.Root.StopFuture(n.warden).Wait()
+		_ = n.transport.system.Root.StopFuture(n.probe).Wait()
+	}()
 	bucket, err := openBucket(ctx, n.opts.Conn, n.opts.Replicas)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -87,7 +88,7 @@ func newTransport(o Options, r *router, b *board) (*transport, error) {
 			grpc.WaitForHandlers(true), // so that nothing is left when the server has stopped
 		),
 		remote.WithDialOptions(
-			grpc.WithTransportCredentials(theirs), grpc.WithContextDialer(dial),
+			grpc.WithTransportCredentials(theirs), grpc.WithContextDialer(dial), grpc.WithStreamInterceptor(quietEnd),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBatchBytes), grpc.MaxCallSendMsgSize(maxBatchBytes)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientPingIdle, Timeout: pingPatience, PermitWithoutStream: true}),
 			grpc.WithConnectParams(grpc.ConnectParams{
@@ -192,6 +193,29 @@ func (t *transport) recoverUnary(ctx context.Context, req any, _ *grpc.UnaryServ
 func (t *transport) recoverStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer t.recovered(&err)
 	return next(srv, stream)
+}
+
+// quietEnd makes the end of a connection that this node closes look like an orderly end of its stream. The library takes every
+// other end for a loss of the peer, by address: closing a connection would close the next one to the same peer, that one the
+// next, and so on, several hundred times a second.
+func quietEnd(
+	ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, conn, method, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return quietStream{stream}, nil
+}
+
+type quietStream struct{ grpc.ClientStream }
+
+func (s quietStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if status.Code(err) == codes.Canceled {
+		return io.EOF
+	}
+	return err //nolint:wrapcheck // the library looks at it
 }
 
 func (t *transport) recovered(err *error) {
