@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hongyan/config"
 	"hongyan/internal/bench"
+	"hongyan/stream/embedded"
 )
 
 // newBenchCommand is `hongyan bench`.
@@ -28,7 +33,8 @@ Exit codes: 0 measured, every answer right · 1 an answer was wrong or missing, 
 command line`,
 		Example: `  hongyan bench
   hongyan bench --mode plain --durability os --rounds 9 -o json
-  hongyan bench --latency --dir /mnt/fast`,
+  hongyan bench --latency --dir /mnt/fast
+  hongyan bench --store jetstream,redis --nodes 1,3`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			json, err := asJSON()
@@ -45,6 +51,10 @@ command line`,
 	flags.StringVar(&options.Mode, "mode", bench.ModeSafe, "encryption mode of the account: plain or safe")
 	flags.StringSliceVar(&options.Durability, "durability", []string{"os", "disk"},
 		`durabilities of the log to measure: os, disk; "" measures the bare handler alone`)
+	flags.StringSliceVar(&options.Stores, "store", []string{bench.StoreJetStream},
+		"stores of the users' state to measure: jetstream, redis (needs redis-server)")
+	flags.IntSliceVar(&options.Nodes, "nodes", []int{1},
+		"numbers of nodes to measure: 1 is one process with an embedded log; more are as many workers, an ingress and a NATS server")
 	flags.IntVar(&options.Users, "users", 10_000, "number of users")
 	flags.StringVar(&options.Spread, "spread", bench.UsersUniform, "how users take turns: uniform, or zipf (few write most)")
 	flags.IntVar(&options.Connections, "connections", 256, "keep-alive connections; each has users of its own and one message in flight")
@@ -57,7 +67,7 @@ command line`,
 	flags.StringVar(&options.Dir, "dir", "", "folder for the servers' data (default: the system's temporary folder)")
 	flags.BoolVar(&options.Keep, "keep", false, "keep data, configuration and logs of the servers")
 	asJSON = outputFlag(command)
-	command.AddCommand(newBareCommand())
+	command.AddCommand(newBareCommand(), newBenchNATSCommand())
 	return command
 }
 
@@ -91,5 +101,38 @@ func newBareCommand() *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&address, "listen", "127.0.0.1:0", "address to listen on")
+	return command
+}
+
+// newBenchNATSCommand is the log's server that several nodes of a bench share: the embedded one, in a process of its own. The first
+// line of its standard input is the token that it wants to see; it ends with that input.
+func newBenchNATSCommand() *cobra.Command {
+	var options embedded.Options
+	command := &cobra.Command{
+		Use:    "nats",
+		Short:  "The log's server, started by bench",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			input := bufio.NewReader(command.InOrStdin())
+			token, err := input.ReadString('\n')
+			if err != nil {
+				return fmt.Errorf("read the token: %w", err)
+			}
+			options.Token = strings.TrimSpace(token)
+			options.Logger = newLogger(command.ErrOrStderr(), config.Default().Log)
+			server, err := embedded.Start(options)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, input)
+			return errors.Join(err, server.Close())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&options.Listen, "listen", "", "address to listen on")
+	flags.StringVar(&options.StoreDir, "dir", "", "folder for the data")
+	flags.BoolVar(&options.SyncAlways, "sync", false, "fsync before each acknowledgement")
+	options.ServerName, options.MaxStore = "bench", 64<<30
 	return command
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +23,8 @@ const (
 type Options struct {
 	Mode        string        // ModePlain or ModeSafe
 	Durability  []string      // engine targets: os, disk; none measures the bare handler alone
+	Stores      []string      // StoreJetStream, StoreRedis
+	Nodes       []int         // 1: one process; more: as many workers, one ingress and a NATS server
 	Users       int           // at least Connections
 	Spread      string        // UsersUniform or UsersZipf
 	Connections int           // closed-loop workers, one keep-alive connection each
@@ -47,10 +48,7 @@ func (o *Options) Validate() error {
 		}
 	}
 	fault(!validMode(o.Mode), "--mode is %q; choose plain or safe", o.Mode)
-	for i, d := range o.Durability {
-		fault(d != "os" && d != "disk", "--durability has %q; choose from os and disk", d)
-		fault(slices.Contains(o.Durability[:i], d), "--durability names %q twice", d)
-	}
+	o.topologyFaults(fault)
 	fault(o.Spread != UsersUniform && o.Spread != UsersZipf, "--spread is %q; choose uniform or zipf", o.Spread)
 	fault(o.Connections < 1 || o.Connections > 10_000, "--connections is %d; choose 1 to 10000", o.Connections)
 	fault(o.Users < o.Connections || o.Users > 100_000_000, "--users is %d; choose at least as many as connections (%d)",
@@ -86,10 +84,10 @@ func Run(ctx context.Context, options Options, progress Progress) (report *Repor
 		return nil, err
 	}
 	plans := []plan{bare}
-	for _, durability := range options.Durability {
-		engine, err := enginePlan(options.Executable, dir, durability, account)
+	for _, topology := range options.topologies() {
+		engine, err := enginePlan(options.Executable, dir, topology, account)
 		if err != nil {
-			return nil, fmt.Errorf("bench: %s: %w", durability, err)
+			return nil, fmt.Errorf("bench: %s: %w", topology.name(), err)
 		}
 		plans = append(plans, engine)
 	}
@@ -127,7 +125,8 @@ func measure(ctx context.Context, options Options, account Account, plans []plan
 		report: &Report{
 			Schema: Schema, Started: started.UTC().Truncate(time.Second), Machine: machine,
 			Settings: Settings{
-				Mode: options.Mode, Durability: append([]string{}, options.Durability...), Users: options.Users, Spread: options.Spread,
+				Mode: options.Mode, Durability: append([]string{}, options.Durability...),
+				Stores: append([]string{}, options.Stores...), Nodes: append([]int{}, options.Nodes...), Users: options.Users, Spread: options.Spread,
 				Connections: options.Connections, Rounds: options.Rounds, RoundSeconds: options.Round.Seconds(),
 				WarmUpSeconds: options.WarmUp.Seconds(), Seed: options.Seed,
 			},
@@ -159,7 +158,7 @@ func measure(ctx context.Context, options Options, account Account, plans []plan
 func (r *run) stop() {
 	r.progress.Close()
 	for _, t := range r.targets {
-		t.process.stop(stopPatience)
+		t.stop(stopPatience)
 	}
 }
 
@@ -196,7 +195,7 @@ func (r *run) all(ctx context.Context) error {
 	for i := range r.report.Targets {
 		t := &r.report.Targets[i]
 		t.summarize()
-		t.ResidentNow, t.ResidentPeak = residentBytes(r.targets[i].process.pid)
+		t.ResidentNow, t.ResidentPeak = r.targets[i].resident()
 		if i > 0 {
 			r.report.Ratios = append(r.report.Ratios, t.ratioTo(bare))
 		}
@@ -246,7 +245,7 @@ func (r *run) firstAnswers(t *target) ([][]byte, error) {
 			err = r.generator.check.check(status, body, want)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("bench: %s does not answer its first messages: %w%s", t.name, err, t.process.tail())
+			return nil, fmt.Errorf("bench: %s does not answer its first messages: %w%s", t.name, err, t.tail())
 		}
 		plain, err := r.generator.check.open(body)
 		if err != nil {
@@ -274,7 +273,7 @@ func (r *run) drive(ctx context.Context, i int, step string, planned round) (out
 	r.report.Answers.add(step, o)
 	r.progress.Done(step, o.String())
 	if o.missing+o.wrong > 0 {
-		if err := t.process.ended(); err != nil {
+		if err := t.ended(); err != nil {
 			r.report.Answers.Faults = append(r.report.Answers.Faults, err.Error())
 		}
 		return o, used, ErrFailed
@@ -339,8 +338,7 @@ type usage struct {
 func (r *run) usage() usage {
 	var u usage
 	for _, t := range r.targets {
-		spent := cpuTime(t.process.pid)
-		u.targets = append(u.targets, spent)
+		u.targets = append(u.targets, t.cpu())
 	}
 	u.client = cpuTime(os.Getpid())
 	u.machine = machineTime()

@@ -17,6 +17,7 @@ func tiny(mode string) Options {
 	return Options{
 		Mode: mode, Users: 50, Spread: UsersUniform, Connections: 4, Rounds: 3,
 		Round: 150 * time.Millisecond, WarmUp: 50 * time.Millisecond, Latency: true, Seed: 7,
+		Stores: []string{StoreJetStream}, Nodes: []int{1},
 	}
 }
 
@@ -119,7 +120,7 @@ func TestRunAll(t *testing.T) {
 		if !report.Passed || names != "bare os disk " || len(report.Ratios) != 2 || len(report.Latency) != 3 {
 			t.Errorf("targets %s, ratios %+v", names, report.Ratios)
 		}
-		for _, kept := range []string{"bare.log", "os.log", "disk.log", "disk/hongyan.yaml"} {
+		for _, kept := range []string{"bare.log", "os.log", "disk.log", "disk/node.yaml"} {
 			if found, _ := filepath.Glob(filepath.Join(options.Dir, "hongyan-bench-*", kept)); len(found) != 1 {
 				t.Errorf("%s is not kept: %v", kept, found)
 			}
@@ -146,7 +147,7 @@ func TestOtherBytes(t *testing.T) {
 	t.Parallel()
 	account := NewAccount(ModeSafe)
 	plans := bareTwice(t, account)
-	plans[1].input = bytes.ReplaceAll(plans[1].input, []byte("您好"), []byte("你好"))
+	plans[1].servers[0].input = bytes.ReplaceAll(plans[1].servers[0].input, []byte("您好"), []byte("你好"))
 	report, err := measure(t.Context(), tiny(ModeSafe), account, plans, t.TempDir(), NewLines(&bytes.Buffer{}))
 	if report != nil || !errors.Is(err, errWrong) {
 		t.Fatalf("%+v, %v", report, err)
@@ -175,7 +176,7 @@ func TestServerDies(t *testing.T) {
 	options := tiny(ModePlain)
 	options.Rounds, options.Round = 1, 5*time.Second
 	plans := bareTwice(t, account)[:1]
-	plans[0].argv[2] = "mortal"
+	plans[0].servers[0].argv[2] = "mortal"
 	report, err := measure(t.Context(), options, account, plans, t.TempDir(), NewLines(&bytes.Buffer{}))
 	if !errors.Is(err, ErrFailed) || report == nil || report.Passed || report.Answers.Missing == 0 {
 		t.Fatalf("%+v, %v", report, err)
@@ -229,6 +230,8 @@ func TestValidate(t *testing.T) {
 	for name, spoil := range map[string]func(*Options){
 		"--mode":        func(o *Options) { o.Mode = "compat" },
 		"--durability":  func(o *Options) { o.Durability = []string{"os", "os"} },
+		"--store":       func(o *Options) { o.Stores = []string{"mysql"} },
+		"--nodes":       func(o *Options) { o.Nodes = []int{3, 3} },
 		"--users":       func(o *Options) { o.Users = 3 },
 		"--spread":      func(o *Options) { o.Spread = "" },
 		"--connections": func(o *Options) { o.Connections = 0 },

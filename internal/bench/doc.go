@@ -3,6 +3,7 @@
 // Two kinds of server, each in a process of its own, answer the same callbacks:
 //
 //   - the engine (`hongyan serve`): verify, durable log, the user's actor, committed state, in order, answered;
+//     or, with several nodes, as many workers, one ingress and a NATS server, a process each, on this one machine;
 //   - the bare handler (bare.go): net/http and encoding/xml. It verifies, decodes, looks the text up in a map, answers with
 //     the same bytes and keeps nothing. No engine can be faster than this; the ratio to it says what the promises cost.
 //

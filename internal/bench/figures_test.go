@@ -194,7 +194,7 @@ func sample() *Report {
 	return &Report{
 		Schema: Schema, Started: noon,
 		Machine: Machine{Cores: 2, CPU: "Some CPU", OS: "linux/amd64 6.0", Go: "go1.26", FileSystem: "tmpfs", FsyncMS: 0.25},
-		Settings: Settings{Mode: ModeSafe, Durability: []string{"disk"}, Users: 10_000, Spread: UsersUniform, Connections: 64, Rounds: 3,
+		Settings: Settings{Mode: ModeSafe, Durability: []string{"disk"}, Users: 10_000, Spread: UsersUniform, Connections: 64, Rounds: 3, Stores: []string{StoreJetStream}, Nodes: []int{1},
 			RoundSeconds: 5, WarmUpSeconds: 3, Seed: 1},
 		Targets: []Target{bare, disk},
 		Ratios:  []Ratio{disk.ratioTo(&bare)},
@@ -239,15 +239,43 @@ func TestReportForms(t *testing.T) {
 	}
 }
 
-func TestEngineFiles(t *testing.T) {
+// Several nodes are a NATS server, the workers, and the ingress that the load goes to; all of them have to be ready.
+func TestTopologies(t *testing.T) {
 	t.Parallel()
-	dir, account := t.TempDir(), NewAccount(ModeSafe)
-	p, err := enginePlan("/bin/hongyan", dir, "disk", account)
+	o := Options{Durability: []string{"os", "disk"}, Stores: []string{StoreJetStream, StoreRedis}, Nodes: []int{1, 3}}
+	var names []string
+	for _, t := range o.topologies() {
+		names = append(names, t.name())
+	}
+	if got := strings.Join(names, " "); got != "os disk os+redis disk+redis os@3 disk@3 os+redis@3 disk+redis@3" {
+		t.Error(got)
+	}
+	p, err := enginePlan("/bin/hongyan", t.TempDir(), topology{"disk", StoreJetStream, 3}, NewAccount(ModeSafe))
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "disk", "hongyan.yaml")
-	if !slices.Equal(p.argv, []string{"/bin/hongyan", "serve", "-c", path}) || !strings.HasSuffix(p.ready, "/readyz") {
+	names = nil
+	for _, s := range p.servers {
+		names = append(names, s.name)
+	}
+	if got := strings.Join(names, " "); got != "nats worker-1 worker-2 worker-3 ingress" || len(p.ready) != 4 || p.callback == "" {
+		t.Errorf("%s, %d to be ready", got, len(p.ready))
+	}
+	if !slices.Contains(p.servers[0].argv, "--sync") || len(p.servers[0].input) < 16 {
+		t.Errorf("%v: durability disk without fsync, or no token", p.servers[0].argv)
+	}
+}
+
+func TestEngineFiles(t *testing.T) {
+	t.Parallel()
+	dir, account := t.TempDir(), NewAccount(ModeSafe)
+	p, err := enginePlan("/bin/hongyan", dir, topology{"disk", StoreJetStream, 1}, account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "disk", "node.yaml")
+	if len(p.servers) != 1 || !slices.Equal(p.servers[0].argv, []string{"/bin/hongyan", "serve", "-c", path}) ||
+		len(p.ready) != 1 || !strings.HasSuffix(p.ready[0], "/readyz") {
 		t.Errorf("%+v", p)
 	}
 	text, err := os.ReadFile(path)

@@ -26,6 +26,8 @@ type Report struct {
 type Settings struct {
 	Mode          string   `json:"mode"`
 	Durability    []string `json:"durability"`
+	Stores        []string `json:"stores"`
+	Nodes         []int    `json:"nodes"`
 	Users         int      `json:"users"`
 	Spread        string   `json:"spread"`
 	Connections   int      `json:"connections"`
@@ -37,12 +39,12 @@ type Settings struct {
 
 // Target is what one server reached in the closed loop.
 type Target struct {
-	Name         string  `json:"name"` // TargetBare, or the durability
+	Name         string  `json:"name"` // TargetBare, or the topology: disk, os+redis, disk@3
 	PerSecond    Spread  `json:"msgs_per_second"`
 	P50MS        Spread  `json:"p50_ms"`
 	P99MS        Spread  `json:"p99_ms"`
 	MaxMS        float64 `json:"max_ms"`
-	CPUMicros    Spread  `json:"cpu_us_per_message"` // of the server's process; 0 where the system does not tell
+	CPUMicros    Spread  `json:"cpu_us_per_message"` // of the servers' processes together; 0 where the system does not tell
 	ResidentNow  int64   `json:"rss_bytes"`          // after the last round
 	ResidentPeak int64   `json:"peak_rss_bytes"`
 	Rounds       []Round `json:"rounds"`

@@ -8,13 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// TargetBare is the name of the yardstick; the other targets are named after their durability.
+// TargetBare is the name of the yardstick; the other targets are named after their topology.
 const TargetBare = "bare"
 
 // clockSkew is the time window that every target checks; it is the engine's default.
@@ -22,19 +22,26 @@ const clockSkew = 15 * time.Minute
 
 // plan is how to start one target.
 type plan struct {
+	name    string
+	servers []server // in the order of their start
+	// callback is the address (host:port) of the callback listener; ready are URLs that answer 200 when the target serves, none
+	// where the handshake on the callback listener tells.
+	callback string
+	ready    []string
+}
+
+// server is one process of a target.
+type server struct {
 	name  string
 	argv  []string
 	input []byte
-	// callback is the address (host:port) of the callback listener; ready a URL that answers 200 when the target serves,
-	// empty where the handshake on the callback listener tells.
-	callback, ready string
 }
 
-// target is one running server.
+// target is one running server, or several that belong together.
 type target struct {
 	plan
-	process *child
-	rate    float64 // msg/s that it last reached: for rendering ahead
+	processes []*child
+	rate      float64 // msg/s that it last reached: for rendering ahead
 }
 
 // barePlan starts `bench bare` of this very binary.
@@ -49,64 +56,9 @@ func barePlan(executable string, account Account) (plan, error) {
 	}
 	return plan{
 		name:     TargetBare,
-		argv:     []string{executable, "bench", "bare", "--listen", address},
-		input:    append(spec, '\n'),
+		servers:  []server{{name: TargetBare, argv: []string{executable, "bench", "bare", "--listen", address}, input: append(spec, '\n')}},
 		callback: address,
 	}, nil
-}
-
-// enginePlan writes a configuration for one durability into dir and starts `serve` of this very binary with it. Apart
-// from the flood limits, which are off because the load is one, everything is the engine's default.
-func enginePlan(executable, dir, durability string, account Account) (plan, error) {
-	callback, err := freeAddress()
-	if err != nil {
-		return plan{}, err
-	}
-	admin, err := freeAddress()
-	if err != nil {
-		return plan{}, err
-	}
-	home := filepath.Join(dir, durability)
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return plan{}, err
-	}
-	configuration, rulesFile := filepath.Join(home, "hongyan.yaml"), filepath.Join(home, "rules.yaml")
-	if err := os.WriteFile(rulesFile, rulesYAML(), 0o600); err != nil {
-		return plan{}, err
-	}
-	text := engineYAML(account, durability, callback, admin)
-	if err := os.WriteFile(configuration, text, 0o600); err != nil {
-		return plan{}, err
-	}
-	return plan{
-		name:     durability,
-		argv:     []string{executable, "serve", "-c", configuration},
-		callback: callback,
-		ready:    "http://" + admin + "/readyz",
-	}, nil
-}
-
-func engineYAML(account Account, durability, callback, admin string) []byte {
-	return fmt.Appendf(nil, `node: {id: %s, data_dir: ./data}
-listen: {callback: %s, admin: %s, cluster: "127.0.0.1:0"}
-admin: {token: %s}
-nats: {durability: %s}
-state: {store: jetstream}
-accounts:
-  - id: %s
-    app_id: %s
-    original_id: %s
-    mode: %s
-    token: %s
-    encoding_aes_key: %s
-    max_clock_skew: %s
-    bot: [rules]
-bots:
-  rules: {type: rules, file: rules.yaml}
-limits: {user_rate: 0, account_rate: 0, ip_rate: 0}
-`, quote("bench-"+durability), quote(callback), quote(admin), quote(randomHex(16)), quote(durability),
-		quote(account.ID), quote(account.AppID), quote(account.OriginalID), account.Mode, quote(account.Token),
-		quote(account.AESKey), clockSkew)
 }
 
 func rulesYAML() []byte {
@@ -136,13 +88,65 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// startTarget starts the server; its log goes to dir.
+// startTarget starts the servers; their logs go to dir. On an error those that run are stopped.
 func startTarget(p plan, dir string) (*target, error) {
-	process, err := startChild(p.name, p.argv, p.input, filepath.Join(dir, p.name+".log"))
-	if err != nil {
-		return nil, err
+	t := &target{plan: p}
+	for _, s := range p.servers {
+		name := p.name
+		if len(p.servers) > 1 {
+			name += "-" + s.name
+		}
+		process, err := startChild(name, s.argv, s.input, filepath.Join(dir, name+".log"))
+		if err != nil {
+			t.stop(0)
+			return nil, err
+		}
+		t.processes = append(t.processes, process)
 	}
-	return &target{plan: p, process: process}, nil
+	return t, nil
+}
+
+// stop ends the servers, those that were started last first.
+func (t *target) stop(patience time.Duration) {
+	for _, p := range slices.Backward(t.processes) {
+		p.stop(patience)
+	}
+}
+
+// ended is the error of the first server that is gone though nobody stopped it.
+func (t *target) ended() error {
+	for _, p := range t.processes {
+		if err := p.ended(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tail is the end of what each server logged.
+func (t *target) tail() string {
+	var all strings.Builder
+	for _, p := range t.processes {
+		all.WriteString(p.tail())
+	}
+	return all.String()
+}
+
+// cpu is the processor time of all servers together.
+func (t *target) cpu() (spent time.Duration) {
+	for _, p := range t.processes {
+		spent += cpuTime(p.pid)
+	}
+	return spent
+}
+
+// resident is the memory of all servers together.
+func (t *target) resident() (now, peak int64) {
+	for _, p := range t.processes {
+		n, most := residentBytes(p.pid)
+		now, peak = now+n, peak+most
+	}
+	return now, peak
 }
 
 // awaitReady polls until the target says that it is ready and passes WeChat's handshake.
@@ -155,7 +159,7 @@ func (t *target) awaitReady(ctx context.Context, render *renderer, patience time
 	var last error
 	for {
 		err := t.probe(ctx, client, render)
-		if gone := t.process.ended(); gone != nil {
+		if gone := t.ended(); gone != nil {
 			return gone // whoever answered was not this server
 		}
 		switch {
@@ -164,11 +168,10 @@ func (t *target) awaitReady(ctx context.Context, render *renderer, patience time
 		case errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
 		case ctx.Err() != nil:
-			return fmt.Errorf("bench: %s is not ready after %s: %w%s", t.name, patience, last, t.process.tail())
+			return fmt.Errorf("bench: %s is not ready after %s: %w%s", t.name, patience, last, t.tail())
 		}
 		last = err
 		select {
-		case <-t.process.done:
 		case <-ctx.Done():
 		case <-ticker.C:
 		}
@@ -176,8 +179,8 @@ func (t *target) awaitReady(ctx context.Context, render *renderer, patience time
 }
 
 func (t *target) probe(ctx context.Context, client *http.Client, render *renderer) error {
-	if t.ready != "" {
-		if _, err := fetch(ctx, client, t.ready); err != nil {
+	for _, link := range t.ready {
+		if _, err := fetch(ctx, client, link); err != nil {
 			return err
 		}
 	}
