@@ -36,7 +36,9 @@ func (l *Log) Bury(ctx context.Context, partition int, account, id string, lette
 // buried makes sure of a dead letter that another call wrote: that call may have ended before its barrier, and with replicas
 // what stood in its way may have been lost with the stream's leader.
 func (l *Log) buried(ctx context.Context, subject, id string) error {
-	if _, err := l.dead.stream.GetLastMsgForSubject(ctx, subject); err != nil {
+	within, cancel := l.bound(ctx)
+	defer cancel()
+	if _, err := l.dead.stream.GetLastMsgForSubject(within, subject); err != nil {
 		return fmt.Errorf("%w: look for dead letter %s: %w", ErrUnavailable, id, err)
 	}
 	if l.opts.Barrier == nil {
@@ -50,9 +52,9 @@ func (l *Log) buried(ctx context.Context, subject, id string) error {
 
 // DeadCount is the number of dead letters that are kept.
 func (l *Log) DeadCount(ctx context.Context) (uint64, error) {
-	info, err := l.dead.stream.Info(ctx)
+	info, err := l.info(ctx, l.dead)
 	if err != nil {
-		return 0, fmt.Errorf("%w: state of %s: %w", ErrUnavailable, DeadStream, err)
+		return 0, err
 	}
 	return info.State.Msgs, nil
 }

@@ -45,6 +45,8 @@ func (l *Log) probe(ctx context.Context, s *segment) error {
 		}
 		return err
 	}
+	ctx, cancel := l.bound(ctx)
+	defer cancel()
 	if s.litter.Swap(false) {
 		err = s.stream.Purge(ctx, jetstream.WithPurgeSubject(s.probe))
 	} else {
@@ -76,7 +78,7 @@ func (l *Log) Run(ctx context.Context) error {
 
 // measure asks for one stream's size. One that has not even the room for a probe counts as full.
 func (l *Log) measure(ctx context.Context, s *segment) {
-	info, err := s.info(ctx)
+	info, err := l.info(ctx, s)
 	if err != nil {
 		return // its users notice by themselves
 	}

@@ -33,6 +33,7 @@ type Options struct {
 	MaxStore   int64        // bytes that all streams together may take; 0: three quarters of what the disk has free
 	Listen     string       // host:port on loopback for other processes of this machine, port 0 for any free one; empty: in this process only
 	Token      string       // what other processes must show; needed with Listen
+	Monitor    bool         // with Listen: NATS's monitoring endpoint on the same host, at a free port, where others see how the server syncs
 	SyncAlways bool         // fsync before every acknowledgement: for writers that no barrier of this process covers
 	Logger     *slog.Logger // the server's warnings and errors; nil drops them
 }
@@ -132,6 +133,9 @@ func listen(config *server.Options, opts Options) error {
 	if config.Port == 0 {
 		config.Port = server.RANDOM_PORT
 	}
+	if opts.Monitor {
+		config.HTTPHost, config.HTTPPort = host, server.RANDOM_PORT
+	}
 	return nil
 }
 
@@ -220,6 +224,14 @@ func subjectOf(sub *nats.Subscription) string {
 func (s *Server) URL() string {
 	if addr := s.nats.Addr(); addr != nil {
 		return "nats://" + addr.String()
+	}
+	return ""
+}
+
+// MonitorURL is the monitoring endpoint, empty when there is none.
+func (s *Server) MonitorURL() string {
+	if addr := s.nats.MonitorAddr(); addr != nil {
+		return "http://" + addr.String()
 	}
 	return ""
 }

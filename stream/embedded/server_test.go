@@ -3,10 +3,12 @@ package embedded_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,6 +185,35 @@ func TestListens(t *testing.T) {
 	defer conn.Close()
 	if conn.ConnectedServerName() != "n1" {
 		t.Errorf("connected to %q", conn.ConnectedServerName())
+	}
+	if s.MonitorURL() != "" {
+		t.Errorf("a monitoring endpoint that nobody asked for: %s", s.MonitorURL())
+	}
+}
+
+// TestMonitor: those who connect can see that the server syncs before it acknowledges.
+func TestMonitor(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded.Options{
+		StoreDir: t.TempDir(), Listen: "127.0.0.1:0", Token: "secret", Monitor: true, SyncAlways: true,
+	})
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.MonitorURL()+"/jsz", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var seen struct {
+		Config struct {
+			SyncAlways bool `json:"sync_always"`
+		} `json:"config"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&seen); err != nil || !seen.Config.SyncAlways {
+		t.Errorf("the monitoring endpoint says %+v, %v", seen, err)
 	}
 }
 
