@@ -44,7 +44,8 @@ type childSpec struct {
 type childEvent struct {
 	Kind string // ready, start, stop, fence, left
 	Ownership
-	Detail string `json:",omitempty"`
+	Detail string    `json:",omitempty"`
+	At     time.Time // the child's own clock, which is this machine's
 }
 
 // durableCheckpoints keeps the epochs in a bucket, by compare-and-set, as the real store does.
@@ -57,6 +58,7 @@ type durableCheckpoints struct {
 func (d *durableCheckpoints) say(e childEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	e.At = time.Now()
 	_ = d.out.Encode(e)
 }
 
@@ -184,7 +186,6 @@ type child struct {
 
 	mu     sync.Mutex
 	events []childEvent
-	times  []time.Time
 }
 
 func startChild(t *testing.T, url, node string, partitions int) *child {
@@ -219,7 +220,7 @@ func startChildAs(t *testing.T, spec childSpec) *child {
 			var e childEvent
 			if json.Unmarshal(lines.Bytes(), &e) == nil {
 				c.mu.Lock()
-				c.events, c.times = append(c.events, e), append(c.times, time.Now())
+				c.events = append(c.events, e)
 				c.mu.Unlock()
 			}
 		}

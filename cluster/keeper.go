@@ -196,9 +196,13 @@ func (k *keeper) passOver(v *view, old Lease) error {
 		k.log.Info("the owner is gone, its partition is taken", "owner", old.Node, "epoch", old.Epoch)
 		return nil
 	}
-	if _, live := v.live(old.Member); !live {
+	owner, live := v.live(old.Member)
+	if !live {
 		k.node.membership.inquire(old.Member)
 		return errLeaseHeld
+	}
+	if owner.Fenced { // its own word: it has dropped the partition
+		return nil
 	}
 	// A live owner sees the same workers and hands over. One that beats but does not hand over is passed over in the end:
 	// the epoch keeps its writes out.

@@ -13,13 +13,14 @@ import (
 
 // Member is one process in the cluster, as it tells the others about itself.
 type Member struct {
-	ID      string `json:"id"`            // of its actor system: random, never used again
-	Node    string `json:"node"`          // the configured node id
-	Address string `json:"address"`       // host:port of its transport
-	TLS     bool   `json:"tls,omitempty"` // its transport is encrypted; a plain one and an encrypted one refuse each other
-	Worker  bool   `json:"worker"`        // it owns partitions
-	Leaving bool   `json:"leaving"`       // it is handing over: it wants no more partitions
-	Bye     bool   `json:"bye"`           // last words
+	ID      string `json:"id"`               // of its actor system: random, never used again
+	Node    string `json:"node"`             // the configured node id
+	Address string `json:"address"`          // host:port of its transport
+	TLS     bool   `json:"tls,omitempty"`    // its transport is encrypted; a plain one and an encrypted one refuse each other
+	Worker  bool   `json:"worker"`           // it owns partitions
+	Fenced  bool   `json:"fenced,omitempty"` // it hears nobody: it has dropped what it owned, and takes nothing
+	Leaving bool   `json:"leaving"`          // it is handing over: it wants no more partitions
+	Bye     bool   `json:"bye"`              // last words
 }
 
 var memberID = regexp.MustCompile(`^[0-9A-Za-z]{8,64}$`) // also a single NATS subject token

@@ -323,8 +323,9 @@ func (m *membership) judge() {
 		if now.Sub(m.fencedAt) < tick || m.node.holding.Load() > 0 {
 			return
 		}
-		m.fenced = false
+		m.fenced, m.self.Fenced = false, false
 		m.forgive(now)
+		m.beat()
 		m.log.Info("this node trusts itself again")
 	}
 	if now.Sub(m.lastBeat) >= beatEvery {
@@ -361,7 +362,8 @@ func (m *membership) trustsConnection(now time.Time) bool {
 		m.fence(fenceDisconnected, away)
 	}
 	if connected && now.Sub(m.lastBeat) >= beatEvery {
-		m.beat() // the first one that comes back ends this
+		m.self.Fenced = m.fenced // the others may hear what we do not
+		m.beat()                 // the first one that comes back ends this
 	}
 	return false
 }
@@ -474,7 +476,7 @@ func (m *membership) publish() {
 func workers(members []Member) []string {
 	var ids []string
 	for _, m := range members {
-		if m.Worker && !m.Leaving {
+		if m.Worker && !m.Leaving && !m.Fenced {
 			ids = append(ids, m.ID)
 		}
 	}

@@ -84,7 +84,7 @@ func (n *Node) Report(base NodeStatus) NodeReport {
 		r.Address = n.transport.system.Address()
 	}
 	for _, m := range v.members {
-		if m.Worker && !m.Leaving {
+		if m.Worker && !m.Leaving && !m.Fenced {
 			r.Workers = append(r.Workers, m)
 		}
 	}
