@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +14,16 @@ import (
 	"hongyan/state"
 )
 
-// Run checks what the contract promises of a store whose way to the disk is sound. open returns a fresh, empty store and
-// closes it in t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) state.Store) {
+// Capability is what a store does beyond the contract's least.
+type Capability string
+
+// FencesByCheckpoint: a commit or delete of any record is refused when the partition's checkpoint has a higher epoch, not only
+// when the record itself has (DESIGN §3 rule 8). A store that compares one record at a time cannot.
+const FencesByCheckpoint Capability = "a partition's checkpoint fences its users"
+
+// Run checks what the contract promises of a store whose way to the disk is sound, and what it declares to do beyond it. open
+// returns a fresh, empty store and closes it in t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) state.Store, capabilities ...Capability) {
 	tests := []struct {
 		name string
 		test func(*bench)
@@ -45,7 +53,19 @@ func Run(t *testing.T, open func(t *testing.T) state.Store) {
 		{"concurrent writers", concurrentWriters},
 		{"concurrent creators", concurrentCreators},
 		{"many users at once", manyUsers},
+		{"many users of many partitions, some refused", manyPartitions},
+		{"large values at once", largeValues},
+		{"contexts that end under way", contextsEnd},
 		{"ping", ping},
+	}
+	if slices.Contains(capabilities, FencesByCheckpoint) {
+		tests = append(tests, []struct {
+			name string
+			test func(*bench)
+		}{
+			{"a checkpoint's epoch fences users", checkpointFences},
+			{"a checkpoint's epoch fences its own partition only", checkpointFencesItsOwn},
+		}...)
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

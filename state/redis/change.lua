@@ -36,9 +36,10 @@ if found then
   return head
 end
 
--- Epochs are compared as two halves: Lua's numbers hold 53 bits, and its strings compare by the server's locale.
+-- Epochs are compared as two halves: Lua's numbers hold 53 bits, and its strings are ordered by the server's locale. Most often
+-- they are equal.
 local function higher(epoch, than)
-  if #epoch < 8 then
+  if epoch == than or #epoch < 8 then
     return false
   end
   local high, low = struct.unpack('>I4I4', epoch)

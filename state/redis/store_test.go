@@ -110,6 +110,6 @@ func TestConformance(t *testing.T) {
 	t.Run("suite", func(t *testing.T) {
 		conformance.Run(t, func(t *testing.T) state.Store {
 			return openStore(t, Options{URL: urlOf(server.Addr()), Prefix: fmt.Sprint("case", opened.Add(1))})
-		})
+		}, conformance.FencesByCheckpoint)
 	})
 }
