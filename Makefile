@@ -13,7 +13,7 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 GOLANGCI_VER := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev bench test test-short chaos fuzz lint verify generate tools clean
+.PHONY: help build dev bench test test-short chaos mutants fuzz lint verify generate tools clean
 
 ##@ Use
 
@@ -38,6 +38,10 @@ test-short: ## the quick tests, without the race detector, real processes and th
 
 chaos: ## kills the real binary at random instants under load, KILLS (20) times per durability (up to 40 minutes)
 	go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS)
+
+mutants: ## takes the safeguards out one at a time; each must turn a test red (about 15 minutes)
+	.ci/need go redis-server
+	go run ./internal/mutants
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
