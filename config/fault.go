@@ -33,6 +33,9 @@ func FaultIn(file string, src []byte, line, column int, message string) Fault {
 	return o.place(Fault{File: file, Message: message}, spot{line: line, column: max(column, 1), width: 1})
 }
 
+// FaultAt is a fault of a key that somebody else found, at the place where cfg, which comes from Load or Parse, has it from.
+func FaultAt(cfg *Config, key, message string) Fault { return cfg.origin.fault(key, message, "") }
+
 // splitLines are the lines of src as they can be shown.
 func splitLines(src []byte) []string {
 	return strings.Split(strings.ReplaceAll(strings.ToValidUTF8(string(src), "?"), "\r\n", "\n"), "\n")

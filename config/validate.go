@@ -178,9 +178,16 @@ func (v *validator) admin() {
 
 func (v *validator) nats() {
 	n := v.cfg.NATS
+	scheme := ""
 	for server := range strings.SplitSeq(n.URL.Reveal(), ",") {
+		server = strings.TrimSpace(server)
+		if own, _, ok := strings.Cut(server, "://"); ok {
+			scheme = own
+		} else if scheme != "" { // a further server of the same list
+			server = scheme + "://" + server
+		}
 		if !n.Embedded() {
-			v.url("nats.url", strings.TrimSpace(server), "nats://host:4222", "nats", "tls", "ws", "wss")
+			v.url("nats.url", server, "nats://host:4222", "nats", "tls", "ws", "wss")
 		}
 	}
 	if n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -32,12 +33,14 @@ func newConfigCheckCommand() *cobra.Command {
 		Short: "Report everything that is wrong with a configuration 检查配置文件",
 		Long: `Read a configuration as serve would, with the HONGYAN_… variables of the environment, and report all faults and
 warnings at once, with line, column and what to write instead. It also says which promise the configuration makes about
-accepted messages. Nothing is started or changed.
+accepted messages. Nothing is started or changed. With --connect it also asks the NATS and Redis servers of the
+configuration whether they can carry it, and which promise really holds with them.
 
 Exit codes: 0 it can be used (there may be warnings) · 1 it has faults, or cannot be read · 2 wrong command line`,
 		Args: cobra.NoArgs,
 	}
 	file := cmd.Flags().StringP("config", "c", defaultConfigFile, "configuration file")
+	connect := cmd.Flags().Bool("connect", false, "ask the configured servers too")
 	asJSON := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		inJSON, err := asJSON()
@@ -48,7 +51,13 @@ Exit codes: 0 it can be used (there may be warnings) · 1 it has faults, or cann
 		checkRules(cfg, report)
 		result := checked{File: *file, Usable: report.Err() == nil, Report: report}
 		if result.Usable {
-			result.Durability, result.Promise = string(cfg.NATS.Durability), promise(cfg.NATS.Durability)
+			result.Durability, result.Promise = string(cfg.NATS.Durability), promise(cfg)
+		}
+		if result.Usable && *connect {
+			result.Promise, result.Gaps, err = ask(cmd.Context(), cfg, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return fmt.Errorf("%s is well formed, and its servers cannot be used: %w", *file, err)
+			}
 		}
 		if inJSON {
 			err = writeJSON(cmd.OutOrStdout(), result)
@@ -68,8 +77,9 @@ type checked struct {
 	File   string `json:"file"`
 	Usable bool   `json:"usable"`
 	*config.Report
-	Durability string `json:"durability,omitempty"`
-	Promise    string `json:"promise,omitempty"`
+	Durability string   `json:"durability,omitempty"`
+	Promise    string   `json:"promise,omitempty"`
+	Gaps       []string `json:"gaps,omitempty"` // what the servers hold back of the durability, with --connect
 }
 
 func (c checked) write(w io.Writer) error {
@@ -83,8 +93,11 @@ func (c checked) write(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s cannot be used: %s, %s\n", c.File, count(len(c.Faults), "fault"), count(len(c.Warnings), "warning"))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s can be used: %s\ndurability %s: %s\n", c.File, count(len(c.Warnings), "warning"), c.Durability, c.Promise)
-	return err
+	fmt.Fprintf(w, "%s can be used: %s\ndurability %s: %s\n", c.File, count(len(c.Warnings), "warning"), c.Durability, c.Promise)
+	for _, gap := range c.Gaps {
+		fmt.Fprintf(w, "warning: %s\n", gap)
+	}
+	return nil
 }
 
 // count is "1 fault", "2 faults", "no faults".
@@ -99,22 +112,38 @@ func count(n int, noun string) string {
 	}
 }
 
-// promise says what an accepted message survives under a durability (DESIGN §3 rule 11).
-func promise(d config.Durability) string {
-	if d == config.DurabilityOS {
-		return "an accepted message and its answer survive a crash or a kill of the process, but a power cut or a crash of the " +
-			"machine may lose the last seconds. 进程崩溃不丢消息；断电或系统崩溃可能丢失最后几秒。"
-	}
-	return "an accepted message and its answer survive a power cut: both are on the disk (fsync) before WeChat is answered. " +
-		"断电不丢消息：先落盘，再回复微信。"
-}
-
 // loadForStart loads a configuration for running it: choosing what is not built yet is a fault too.
 func loadForStart(file string) (*config.Config, *config.Report) {
 	cfg, report := config.Load(file, os.Environ())
 	report.Faults = append(report.Faults, config.NotBuilt(cfg)...)
+	if report.Err() == nil {
+		checkFiles(cfg, report)
+	}
 	report.Sort()
 	return cfg, report
+}
+
+// checkFiles adds what is wrong with the parts of a well-formed configuration that other packages know better: certificates, and
+// the addresses of Redis.
+func checkFiles(cfg *config.Config, report *config.Report) {
+	fault := func(key string, err error) {
+		if err != nil {
+			report.Faults = append(report.Faults, config.FaultAt(cfg, key, err.Error()))
+		}
+	}
+	_, err := clientTLS("nats.tls", cfg.NATS.TLS)
+	fault("nats.tls", err)
+	if cfg.Node.Has(config.RoleWorker) {
+		fault("cluster.tls", clusterFiles(cfg))
+	}
+	if cfg.State.Store != config.StoreRedis {
+		return
+	}
+	options, err := redisOptions(cfg)
+	if err == nil {
+		err = options.Check()
+	}
+	fault("state.redis", err)
 }
 
 // checkRules adds what is wrong with the rules files. Starting reports the same through the bot itself.

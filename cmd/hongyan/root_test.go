@@ -136,6 +136,20 @@ func TestConfigCheck(t *testing.T) {
 		t.Errorf("durability os: %+v", got)
 	}
 
+	outsideFile := writeConfig(t, "hongyan.yaml", strings.NewReplacer(`url: ""        `, `url: nats://127.0.0.1:1`, "store: jetstream ", "store: redis     ").
+		Replace(string(config.Reference())), "rules.yaml", "")
+	if got := execute(t, "config", "check", "-c", outsideFile); got.code != 0 || !strings.Contains(got.stdout, "sync_interval") ||
+		!strings.Contains(got.stdout, "appendfsync") {
+		t.Errorf("outside servers: %+v", got)
+	}
+	missing := writeConfig(t, "hongyan.yaml", strings.Replace(string(config.Reference()), `    cert: ""
+    key: ""
+    ca: ""`, "    cert: a.pem\n    key: b.pem\n    ca: c.pem", 1), "rules.yaml", "")
+	if got := execute(t, "config", "check", "-c", missing); got.code != 1 || !strings.Contains(got.stdout, "cluster.tls") ||
+		!strings.Contains(got.stdout, "a.pem") {
+		t.Errorf("missing certificates: %+v", got)
+	}
+
 	unbuilt := writeConfig(t, "hongyan.yaml", strings.Replace(string(config.Reference()), "customer_service: false", "customer_service: true", 1), "rules.yaml", "")
 	got = execute(t, "config", "check", "-c", unbuilt, "-o", "json")
 	told.Faults = nil

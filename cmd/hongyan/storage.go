@@ -6,9 +6,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"hongyan/actors"
 	"hongyan/cluster"
@@ -157,33 +160,55 @@ func (e *engine) openServer(ctx context.Context) (free uint64, err error) {
 // connectOutside reaches the outside NATS and finds out what it promises.
 func (e *engine) connectOutside(ctx context.Context) error {
 	e.phase("connecting to NATS")
-	n := e.cfg.NATS
-	secure, err := clientTLS("nats.tls", n.TLS)
-	if err != nil {
-		return err
-	}
-	server, err := outside.Open(ctx, outside.Options{
-		URL: n.URL.Reveal(), Credentials: string(n.Credentials), TLS: secure, Name: e.node, Logger: e.log, Registerer: e.reg,
-	})
+	server, held, err := reachOutside(ctx, e.cfg, e.log, e.reg)
 	if err != nil {
 		return err
 	}
 	e.server = server
 	e.closing = append(e.closing, server.Close)
+	e.promise = held.String()
+	if held.Asked != outside.Yes {
+		e.log.Warn("the log does not, or not surely, promise what nats.durability asks for", "reason", held.Reason)
+	}
+	return nil
+}
+
+// reachOutside waits for the outside NATS, makes sure that it can carry the log, and says what it promises.
+func reachOutside(ctx context.Context, cfg *config.Config, log *slog.Logger, reg prometheus.Registerer) (_ *outside.Server, _ outside.Promise, err error) {
+	n := cfg.NATS
+	secure, err := clientTLS("nats.tls", n.TLS)
+	if err != nil {
+		return nil, outside.Promise{}, err
+	}
+	server, err := outside.Open(ctx, outside.Options{
+		URL: n.URL.Reveal(), Credentials: string(n.Credentials), TLS: secure, Name: nodeName(cfg), Logger: log, Registerer: reg,
+	})
+	if err != nil {
+		return nil, outside.Promise{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, server.Close())
+		}
+	}()
 	probe, err := server.Connect("hongyan probe")
 	if err != nil {
-		return err
+		return nil, outside.Promise{}, err
 	}
 	facts, err := outside.Inspect(ctx, probe, n.Monitor)
 	if err != nil {
-		return err
+		return nil, outside.Promise{}, err
 	}
-	promise := outside.Promised(outside.Durability(n.Durability), n.Replicas, facts)
-	e.promise = promise.String()
-	if promise.Asked != outside.Yes {
-		e.log.Warn("the log does not, or not surely, promise what nats.durability asks for", "reason", promise.Reason)
+	caps := []int64{n.LogCap(math.MaxUint64), n.LogCap(math.MaxUint64) / deadShare}
+	if cfg.State.Store != config.StoreRedis {
+		caps = append(caps, cfg.State.StoreCap(math.MaxUint64))
 	}
-	return nil
+	if cfg.Node.Has(config.RoleWorker) { // who makes the streams
+		if err := facts.Fits(n.Replicas, caps...); err != nil {
+			return nil, outside.Promise{}, err
+		}
+	}
+	return server, outside.Promised(outside.Durability(n.Durability), n.Replicas, facts), nil
 }
 
 // openStore opens the store that the configuration chooses.
@@ -207,6 +232,14 @@ func (e *engine) openStore(ctx context.Context, limit int64) error {
 	}
 	e.store = store
 	e.closing = append(e.closing, store.Close)
+	held, err := store.Promise(ctx)
+	if err != nil {
+		return err
+	}
+	e.promise += "; state: " + held.String()
+	for _, gap := range statePromiseGaps(e.cfg, held) {
+		e.log.Warn("the store does not, or not surely, promise what nats.durability asks for", "reason", gap)
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hongyan/cluster"
 	"hongyan/console"
 	"hongyan/conversation"
 	"hongyan/messages"
@@ -28,6 +29,44 @@ func (o oneUser) Inspect(_ context.Context, user messages.User) (*messages.UserV
 	found := user == messages.User{Account: "demo", OpenID: "o 你/x"}
 	return &messages.UserView{Account: user.Account, OpenId: user.OpenID, Found: found, Version: 3, Incarnation: 1, Node: "n1",
 		Partition: 5, Epoch: 2, State: o.state, Queued: 1, Running: "ab"}, nil
+}
+
+// Report is an installation with a worker that is silent and a partition that moves.
+func (oneUser) Report(context.Context) (cluster.Report, error) {
+	return cluster.Report{
+		Nodes: []cluster.NodeStatus{{Node: "w1", Roles: []string{"worker"}, Started: time.Now().Add(-90 * time.Second), Partitions: 1}},
+		Partitions: []cluster.PartitionStatus{
+			{Partition: 0, Owner: "w1", Epoch: 7, Lag: 12 * time.Millisecond, Unsettled: 3, Floor: 41, Newest: 44, Reported: true},
+			{Partition: 1, Owner: "w2\x1b[2J", Epoch: 8, Moving: true},
+		},
+		Missing: []string{"w2"},
+	}, nil
+}
+
+func TestNodesAndPartitions(t *testing.T) {
+	t.Parallel()
+	file := adminNode(t, "a-long-admin-token")
+	for command, told := range map[string][]string{
+		"nodes":      {"w1", "1m30s", "silent", "1 partition moving"},
+		"partitions": {"12ms", "41", "44", "served", "moving"},
+	} {
+		got := execute(t, command, "-c", file)
+		for _, word := range told {
+			if got.code != 0 || !strings.Contains(got.stdout, word) {
+				t.Errorf("%s does not tell %q: %+v", command, word, got)
+			}
+		}
+		if strings.Contains(got.stdout, "\x1b") {
+			t.Errorf("%s commands the terminal: %q", command, got.stdout)
+		}
+		var list map[string]any
+		if err := json.Unmarshal([]byte(execute(t, command, "-c", file, "-o", "json").stdout), &list); err != nil || list[command] == nil || list["moving"] != 1.0 {
+			t.Errorf("%s -o json: %v, %v", command, list, err)
+		}
+		if got := execute(t, command, "-c", adminNode(t, "another-admin-token")); got.code != 1 || !strings.Contains(got.stderr, "token") {
+			t.Errorf("%s with a wrong token: %+v", command, got)
+		}
+	}
 }
 
 // adminNode serves a real admin listener and returns a configuration that reaches it.
@@ -52,7 +91,7 @@ func adminNode(t *testing.T, token string) (file string) {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Gather: registry,
+	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state}, Gather: registry,
 		Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now, AdminToken: token})
 	if err != nil {
 		t.Fatal(err)
