@@ -75,7 +75,10 @@ func dial(t *testing.T, name string, addrs ...string) *nats.Conn {
 
 func openOn(t *testing.T, conn *nats.Conn, opts stream.Options) *stream.Log {
 	t.Helper()
-	opts.Partitions, opts.Node, opts.MaxBytes, opts.Registerer = 4, conn.Opts.Name, 64<<20, prometheus.NewRegistry()
+	if opts.MaxBytes == 0 {
+		opts.MaxBytes = 64 << 20
+	}
+	opts.Partitions, opts.Node, opts.Registerer = 4, conn.Opts.Name, prometheus.NewRegistry()
 	log, err := stream.Open(t.Context(), conn, opts)
 	if err != nil {
 		t.Fatal(err)
