@@ -47,6 +47,7 @@ const (
 // faults are all rows, in the order in which they are made.
 func faults() []fault {
 	out := []fault{
+		{name: "no fault", target: "for comparison: the longest waits of 5 s", nats: 1, inject: noFault},
 		{name: "kill -9 an ingress", target: "the retry to another ingress is answered", nats: 1, inject: killIngress},
 		{name: "kill -9 a worker", target: "partitions answer again ≤ 1.5 s", limit: 1500 * time.Millisecond, nats: 1, times: 8, inject: killWorker},
 		{name: "SIGSTOP a worker for 15 s", target: "a refused write or a self-fence in its log", nats: 1, times: 3, inject: stopWorker},
@@ -100,8 +101,9 @@ func faults() []fault {
 	)
 }
 
-// awaitResume measures from a mark until every partition, and every given host, has answered what was pushed after it.
+// awaitResume measures from a mark, which was just now, until every partition, and every given host, has answered what was pushed after it.
 func (r *rig) awaitResume(ctx context.Context, since mark, hosts []string, i *injury) time.Duration {
+	r.load.burst(ctx, partitions)
 	var after time.Duration
 	var missing []string
 	ok := false
@@ -211,10 +213,22 @@ func stopWorker(ctx context.Context, r *rig) (i injury, err error) {
 	return i, r.awaitWhole(ctx)
 }
 
+// noFault shows what the machine itself does to the same figures.
+func noFault(ctx context.Context, r *rig) (i injury, err error) {
+	from := r.log.mark()
+	pause(ctx, cutTime)
+	to := r.log.mark()
+	pause(ctx, 500*time.Millisecond) // the answers to what was pushed last
+	for _, wait := range r.log.longestWaits(from, to) {
+		i.times = append(i.times, wait)
+	}
+	return i, nil
+}
+
 // moved measures a planned change: for each partition that has another owner after it, the longest that a message waited which was
 // pushed while it went on.
 func (r *rig) moved(ctx context.Context, i *injury, change func() error) error {
-	before, err := r.owners(ctx)
+	before, err := r.awaitStill(ctx)
 	if err != nil {
 		return err
 	}
@@ -222,7 +236,7 @@ func (r *rig) moved(ctx context.Context, i *injury, change func() error) error {
 	if err := change(); err != nil {
 		return err
 	}
-	after, err := r.owners(ctx)
+	after, err := r.awaitStill(ctx)
 	if err != nil {
 		return err
 	}

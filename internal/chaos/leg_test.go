@@ -199,8 +199,9 @@ func (r *rig) check() *checker.Verdict {
 	v := checker.Check(s)
 	v.Violations = append(v.Violations, r.history.faults...)
 	r.history.faults = nil
-	if gaps := r.journal.missed(); len(gaps) > 0 {
-		v.Violations = append(v.Violations, fmt.Sprintf("the log was purged before it was read: %v", gaps))
+	// Probes leave gaps, too. An entry that was missed shows: its answer would belong to no accepted message.
+	if len(v.Violations) > 0 {
+		v.Violations = append(v.Violations, fmt.Sprintf("(sequences that nobody read: %v)", r.journal.missed()))
 	}
 	return v
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,8 @@ const usersPerPartition = 3
 // in front of a real account.
 type load struct {
 	platform *simulator.Platform
-	users    []string // in the order of partitions: neighbours write to different ones
+	users    []string // the first so many are of one partition each
+	chance   *rand.Rand
 	every    time.Duration
 	serial   atomic.Int64
 	pushes   sync.WaitGroup
@@ -32,7 +34,7 @@ type load struct {
 
 // newLoad makes fresh users, the same number for each partition.
 func newLoad(p *simulator.Platform, partitions, rate int, chance *rand.Rand) *load {
-	l := &load{platform: p, every: time.Second / time.Duration(rate)}
+	l := &load{platform: p, every: time.Second / time.Duration(rate), chance: rand.New(rand.NewPCG(chance.Uint64(), 0))}
 	leg := strconv.FormatUint(chance.Uint64(), 36)
 	byPartition := make([][]string, partitions)
 	for missing, i := partitions*usersPerPartition, 0; missing > 0; i++ {
@@ -58,15 +60,28 @@ func (l *load) start(ctx context.Context) {
 		defer close(l.paced)
 		tick := time.NewTicker(l.every)
 		defer tick.Stop()
+		// Everybody writes once in a round, in a new order: else the platform, which takes the ingresses in turn, would always bring
+		// one user's messages to the same one.
+		round := slices.Clone(l.users)
 		for i := 0; ; i++ {
+			if i %= len(round); i == 0 {
+				l.chance.Shuffle(len(round), func(a, b int) { round[a], round[b] = round[b], round[a] })
+			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				l.say(context.WithoutCancel(ctx), l.users[i%len(l.users)])
+				l.say(context.WithoutCancel(ctx), round[i])
 			}
 		}
 	}()
+}
+
+// burst sends one question to every partition at once, beside the steady rate: so each has one under way from this very moment.
+func (l *load) burst(ctx context.Context, partitions int) {
+	for _, openID := range l.users[:partitions] {
+		l.say(context.WithoutCancel(ctx), openID)
+	}
 }
 
 // say sends one question, which no message before had, and does not wait for its end.

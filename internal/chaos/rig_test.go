@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -167,7 +168,7 @@ func (r *rig) awaitReady(ctx context.Context, n *node) error {
 		return nil
 	}
 	_, body, err := n.get("/readyz")
-	return fmt.Errorf("%s is not ready within %v (%v %s); it said:\n%s", n.name, startLimit, err, body, n.program.Tail())
+	return fmt.Errorf("%s is not ready (%v %s); it said:\n%s", n.name, err, body, n.program.Tail())
 }
 
 // openWitnesses opens the platform and the journal.
@@ -303,6 +304,24 @@ func (r *rig) awaitWhole(ctx context.Context) error {
 		return fmt.Errorf("the cluster is not whole within %v: %s", startLimit, why)
 	}
 	return nil
+}
+
+// awaitStill returns the owners when no partition has moved for a second.
+func (r *rig) awaitStill(ctx context.Context) (map[int]string, error) {
+	var owners map[int]string
+	since := time.Now()
+	still := func() bool {
+		now, err := r.owners(ctx)
+		if err != nil || len(now) < partitions || !maps.Equal(now, owners) {
+			owners, since = now, time.Now()
+			return false
+		}
+		return time.Since(since) > time.Second
+	}
+	if !poll(ctx, startLimit, still) {
+		return nil, fmt.Errorf("partitions still move after %v", startLimit)
+	}
+	return owners, nil
 }
 
 // pick is a random one.
