@@ -57,12 +57,18 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	g, answering := errgroup.WithContext(ctx)
-	g.Go(func() error { return workers.fleet.Run(working) })
+	var ofWorkers, ofEngine error
+	g.Go(func() error {
+		ofWorkers = workers.fleet.Run(working)
+		return ofWorkers
+	})
 	g.Go(func() error {
 		defer stopWorking()
-		return e.run(answering)
+		ofEngine = e.run(answering)
+		return ofEngine
 	})
-	return g.Wait()
+	_ = g.Wait() // one of the two, and both are told
+	return errors.Join(ofEngine, ofWorkers)
 }
 
 // startDevServer runs the NATS server for this process and the workers, behind a token of this run, and writes into cfg where it is and
@@ -86,7 +92,7 @@ func startDevServer(cfg *config.Config, count int, log *slog.Logger) (*embedded.
 	limit := int64(count) * (logCap + logCap/deadShare + storeCap + 256<<20)
 	server, err := embedded.Start(embedded.Options{
 		StoreDir: dir, ServerName: cfg.Node.ID, MaxStore: limit,
-		Listen: "127.0.0.1:0", Token: token, SyncAlways: cfg.NATS.Durability == config.DurabilityDisk, Logger: log,
+		Listen: "127.0.0.1:0", Token: token, Monitor: true, SyncAlways: cfg.NATS.Durability == config.DurabilityDisk, Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -96,7 +102,7 @@ func startDevServer(cfg *config.Config, count int, log *slog.Logger) (*embedded.
 		return nil, errors.Join(fmt.Errorf("the address of the NATS server: %w", err), server.Close())
 	}
 	address.User = url.User(token)
-	cfg.NATS.URL = config.Secret(address.String())
+	cfg.NATS.URL, cfg.NATS.Monitor = config.Secret(address.String()), server.MonitorURL()
 	cfg.NATS.MaxBytes, cfg.State.MaxBytes = config.Size(logCap), config.Size(storeCap) // the workers do not know that they share a disk
 	return server, nil
 }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,10 +35,14 @@ var (
 	devCallback  = regexp.MustCompile(`(?m)callback: "?(127\.0\.0\.1:\d+)"?`)
 )
 
+var devStarts sync.Mutex
+
 // startDev runs `hongyan dev` in a folder until it prints the address to open.
-func startDev(t *testing.T, dir string) *dev {
+func startDev(t *testing.T, dir string, flags ...string) *dev {
 	t.Helper()
-	d := &dev{t: t, dir: dir, proc: start(t, dir, "dev")}
+	devStarts.Lock() // two at once would choose the same free port
+	defer devStarts.Unlock()
+	d := &dev{t: t, dir: dir, proc: start(t, dir, append([]string{"dev"}, flags...)...)}
 	eventually(t, startLimit, "dev prints its address", func() bool {
 		return phoneAddress.MatchString(d.proc.stdout.String()) || !d.proc.running()
 	})
