@@ -8,12 +8,13 @@ import (
 )
 
 // sign says what speaks for a member being gone. Two signs are independent: silence is judged by our clock, no responders by
-// the NATS server.
+// the NATS server, the end of a connection by the peer's machine.
 type sign uint8
 
 const (
 	signSilent       sign = 1 << iota // no heartbeat and no pong for silenceAfter
 	signNoResponders                  // the server says that nobody listens on its ping subject
+	signCut                           // and its connection to us has ended by itself; counts beside another sign only
 	signGoodbye                       // it said so itself
 )
 

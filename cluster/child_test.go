@@ -139,7 +139,7 @@ func runChild(ctx context.Context, spec childSpec) error {
 	if err != nil {
 		return err
 	}
-	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "checkpoints"})
+	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "checkpoints", Replicas: max(spec.Replicas, 1)})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type links struct {
 	log     *slog.Logger
 	now     func() time.Time
 
+	lost func(address string) // told of every connection that ended by itself; it must not block
+
 	mu    sync.Mutex
 	known map[string]*link // by address
 }
@@ -39,6 +41,7 @@ type link struct {
 	node     string
 	probing  bool
 	up       bool      // it answered, and was not cut since
+	cut      bool      // its connection ended by itself after an answer
 	answered time.Time // last answer; at first, when it was met
 	reset    time.Time // when it was last given up
 }
@@ -49,13 +52,29 @@ func newLinks(n *Node) *links {
 	}
 }
 
-// alive tells whether the peer at that address answered lately and its connection was not cut since. The end of a process
-// cuts its connections at once; the end of a machine or of a path does not.
-func (l *links) alive(address string) bool {
+// linkState is what the transport says of a peer.
+type linkState uint8
+
+const (
+	linkUnknown linkState = iota // it never answered, or not lately
+	linkAlive                    // it answered lately, and was not cut since
+	linkCut                      // it answered, and the connection ended since
+)
+
+// state is what the transport says of the peer at that address. The end of a process cuts its connections at once; the end of
+// a machine or of a path does not.
+func (l *links) state(address string) linkState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.known[address]
-	return k != nil && k.up && l.now().Sub(k.answered) < probeEvery+probePatience
+	switch k := l.known[address]; {
+	case k == nil:
+		return linkUnknown
+	case k.cut:
+		return linkCut
+	case k.up && l.now().Sub(k.answered) < probeEvery+probePatience:
+		return linkAlive
+	}
+	return linkUnknown
 }
 
 // run probes until ctx ends, and returns when the last probe has.
@@ -151,7 +170,7 @@ func (l *links) probe(m Member) {
 		if !k.up {
 			l.log.Info("a peer answers over the transport", "node", m.Node, "address", m.Address)
 		}
-		k.up, k.answered = true, now
+		k.up, k.cut, k.answered = true, false, now
 		l.metrics.peerUp.WithLabelValues(m.Node).Set(1)
 		return
 	}
@@ -171,9 +190,15 @@ func (l *links) probe(m Member) {
 // cut notes that the transport lost a connection.
 func (l *links) cut(address string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k := l.known[address]; k != nil {
+	k := l.known[address]
+	lost := k != nil && k.up
+	if lost {
+		k.cut = true
 		l.down(k)
+	}
+	l.mu.Unlock()
+	if lost && l.lost != nil {
+		l.lost(address)
 	}
 }
 

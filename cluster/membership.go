@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,8 @@ const (
 	// missesOfLinked is the same for a peer whose transport still answers: its process lives, only its connection to NATS was
 	// lost, and it is likely to have another one soon. A killed process cuts its transport at once.
 	missesOfLinked = 10
+	// missesOfCut is the same for a peer whose transport has just been cut: the second sign of its end.
+	missesOfCut = 1
 	// settleAfter is how long after its own reconnect a node counts no pings without responder: the others reconnect too.
 	settleAfter = 1500 * time.Millisecond
 	greetQuiet  = 60 * time.Millisecond // no more answers to the greeting
@@ -63,8 +64,9 @@ type membership struct {
 
 	inbox    chan *nats.Msg
 	inquired chan string
-	prefix   string // of all subjects
-	pongs    string // prefix of the replies to our pings
+	suspects chan string // addresses whose connection ended
+	prefix   string      // of all subjects
+	pongs    string      // prefix of the replies to our pings
 
 	lastTick     time.Time
 	lastBeat     time.Time
@@ -87,6 +89,7 @@ func newMembership(n *Node) *membership {
 		peers:    map[string]*peer{},
 		inbox:    make(chan *nats.Msg, inboxLength),
 		inquired: make(chan string, inboxLength),
+		suspects: make(chan string, inboxLength),
 		prefix:   "hy.member." + n.opts.Name + ".",
 		pongs:    n.opts.Conn.NewInbox() + ".",
 	}
@@ -97,6 +100,14 @@ func (m *membership) inquire(id string) {
 	select {
 	case m.inquired <- id:
 	default: // the keeper asks again
+	}
+}
+
+// suspect has the peer at that address pinged at once. It never blocks.
+func (m *membership) suspect(address string) {
+	select {
+	case m.suspects <- address:
+	default: // the next tick pings it
 	}
 }
 
@@ -144,10 +155,15 @@ func (m *membership) run(ctx context.Context) error {
 			m.beat()
 			m.publish()
 		case msg := <-m.inbox:
-			m.notice() // a process that was paused must not act on what waited for it
-			m.receive(msg)
+			m.take(msg)
 		case id := <-m.inquired:
 			m.track(id)
+		case address := <-m.suspects:
+			for id, p := range m.peers {
+				if p.member.Address == address {
+					m.ping(id)
+				}
+			}
 		case <-ticker.C:
 			m.judge()
 		}
@@ -193,6 +209,12 @@ func noResponders(msg *nats.Msg) bool {
 	return len(msg.Data) == 0 && msg.Header.Get("Status") == "503"
 }
 
+// take handles what was heard. A process that was paused must not act on what waited for it before it knows.
+func (m *membership) take(msg *nats.Msg) {
+	m.notice()
+	m.receive(msg)
+}
+
 func (m *membership) receive(msg *nats.Msg) {
 	switch {
 	case strings.HasPrefix(msg.Subject, m.pongs):
@@ -200,6 +222,8 @@ func (m *membership) receive(msg *nats.Msg) {
 		if noResponders(msg) {
 			if p := m.peers[id]; p != nil && m.now().Sub(m.reconnected) > settleAfter {
 				p.misses++
+				m.conclude(p, m.now())
+				m.publish()
 			}
 			return
 		}
@@ -297,138 +321,6 @@ func (m *membership) ping(id string) {
 func (m *membership) beat() {
 	m.lastBeat = m.now()
 	_ = m.conn.Publish(m.prefix+"hb", m.self.encode()) // the next one is near
-}
-
-// notice finds out whether this node stood still, and fences it then. Between two ticks lies a tick, unless the process was
-// paused or starved; or its machine was, which only the wall clock tells.
-func (m *membership) notice() {
-	now := m.now()
-	gap := max(now.Sub(m.lastTick), now.Round(0).Sub(m.lastTick.Round(0)))
-	if gap > standstill {
-		m.lastTick = now
-		m.fence(fenceStandstill, gap)
-	}
-}
-
-// judge runs at every tick: first about itself, then, if it may, about the others.
-func (m *membership) judge() {
-	m.notice()
-	now := m.now()
-	m.lastTick = now
-	if !m.trustsConnection(now) {
-		return
-	}
-	if m.fenced {
-		// One whole tick for the views to be seen, then until everything is dropped.
-		if now.Sub(m.fencedAt) < tick || m.node.holding.Load() > 0 {
-			return
-		}
-		m.fenced, m.self.Fenced = false, false
-		m.forgive(now)
-		m.beat()
-		m.log.Info("this node trusts itself again")
-	}
-	if now.Sub(m.lastBeat) >= beatEvery {
-		m.beat()
-	}
-	for _, id := range slices.Sorted(maps.Keys(m.peers)) {
-		m.judgePeer(m.peers[id], now)
-	}
-	m.publish()
-}
-
-// trustsConnection tells whether this node hears the others: it is connected, and its own heartbeats come back. While it does
-// not, and at the first moment after, it judges nobody.
-func (m *membership) trustsConnection(now time.Time) bool {
-	connected := m.conn.IsConnected()
-	if n := m.conn.Stats().Reconnects; n != m.reconnects {
-		m.reconnects = n
-		m.found(now)
-	}
-	if connected && now.Sub(m.echoed) <= silenceAfter {
-		if !m.disconnected.IsZero() {
-			m.disconnected = time.Time{}
-			m.found(now)
-		}
-		return true
-	}
-	if m.disconnected.IsZero() {
-		m.disconnected = now
-		if connected {
-			m.disconnected = m.echoed
-		}
-	}
-	if away := now.Sub(m.disconnected); away > disconnectedIn && !m.fenced {
-		m.fence(fenceDisconnected, away)
-	}
-	if connected && now.Sub(m.lastBeat) >= beatEvery {
-		m.self.Fenced = m.fenced // the others may hear what we do not
-		m.beat()                 // the first one that comes back ends this
-	}
-	return false
-}
-
-// found begins anew with a connection that is back.
-func (m *membership) found(now time.Time) {
-	m.reconnected, m.echoed = now, now
-	m.forgive(now)
-	m.beat()
-}
-
-// fence makes this node drop all it owns: others may have judged it gone and taken over.
-func (m *membership) fence(reason string, gap time.Duration) {
-	m.fencedAt = m.now()
-	m.forgive(m.fencedAt)
-	if m.fenced {
-		return
-	}
-	m.fenced = true
-	m.node.metrics.fences.WithLabelValues(reason).Inc()
-	m.log.Warn("this node does not trust itself and drops its partitions", "reason", reason, "gap", gap)
-	m.publish()
-}
-
-// forgive starts all judgements afresh.
-func (m *membership) forgive(now time.Time) {
-	for _, p := range m.peers {
-		if p.signs == 0 {
-			p.heard, p.misses = now, 0
-		}
-	}
-}
-
-func (m *membership) judgePeer(p *peer, now time.Time) {
-	id := p.member.ID
-	if p.signs != 0 && now.Sub(p.goneAt) > forgetAfter {
-		m.forget(id)
-		return
-	}
-	needed := missesNeeded
-	if m.node.links != nil && m.node.links.alive(p.member.Address) {
-		needed = missesOfLinked
-	}
-	if fresh := p.note(now, m.echoed, needed); fresh && p.known() {
-		m.log.Warn("a member is gone", "member", id, "node", p.member.Node, "silent", p.signs&signSilent != 0,
-			"no_responders", p.signs&signNoResponders != 0)
-	}
-	m.ping(id)
-}
-
-// note collects the signs that speak for the peer being gone, and tells whether these are the first. Its silence counts up to
-// echoed, the moment up to which this node certainly heard: one that hears nothing at all finds nobody silent.
-func (p *peer) note(now, echoed time.Time, missesNeeded int) bool {
-	before := p.signs
-	if echoed.Sub(p.heard) > silenceAfter {
-		p.signs |= signSilent
-	}
-	if p.misses >= missesNeeded {
-		p.signs |= signNoResponders
-	}
-	fresh := before == 0 && p.signs != 0
-	if fresh {
-		p.goneAt = now
-	}
-	return fresh
 }
 
 func (m *membership) forget(id string) {

@@ -181,6 +181,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return errors.Join(err, n.transport.stop())
 	}
 	n.membership = newMembership(n)
+	n.links.lost = n.membership.suspect
 	err = n.serve(ctx)
 	return errors.Join(err, n.transport.stop())
 }
