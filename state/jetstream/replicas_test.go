@@ -1,15 +1,20 @@
 package jetstream
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
+	"hongyan/internal/servers"
+	"hongyan/messages"
 	"hongyan/state"
 	"hongyan/state/conformance"
 )
@@ -20,15 +25,11 @@ func startCluster(t *testing.T) []*server.Server {
 	ports := make([]int, 3)
 	var routes []*url.URL
 	for n := range ports { // JetStream wants to know its routes beforehand, so free ports are looked for first
-		taken, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if ports[n], err = servers.FreePort(); err != nil {
 			t.Fatal(err)
 		}
-		ports[n] = taken.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: taken.Addr().String()})
-		if err := taken.Close(); err != nil {
-			t.Fatal(err)
-		}
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", ports[n])})
 	}
 	var all []*server.Server
 	for n, port := range ports {
@@ -70,4 +71,71 @@ func TestConformanceReplicated(t *testing.T) {
 			return openStore(t, js[n%len(js)], Options{Bucket: fmt.Sprint("bucket", n), Replicas: 3, Memory: true})
 		})
 	})
+}
+
+// Writers whose bucket changes its leader under them know, or find out, what became of each write; nobody reads what was.
+func TestLeaderChangesUnderLoad(t *testing.T) {
+	t.Parallel()
+	cluster := startCluster(t)
+	store := openStore(t, connect(t, cluster[0]), Options{Replicas: 3, OpTimeout: 2 * time.Second})
+	if store.stream.CachedInfo().Config.AllowDirect {
+		t.Error("a replicated bucket allows direct reads, which followers answer")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	var committed, unknown, ids atomic.Uint64
+	var stopping atomic.Bool
+	var writing sync.WaitGroup
+	for n := range 10 {
+		key := state.Key{Partition: n, User: messages.User{Account: "demo", OpenID: fmt.Sprint("user ", n)}}
+		writing.Go(func() { // ended by stopping or ctx
+			var rec state.Record
+			for !stopping.Load() && ctx.Err() == nil {
+				w := state.Write{Epoch: 1, WriteID: ids.Add(1), Incarnation: 1, Value: []byte("turn")}
+				next, err := store.Commit(ctx, key, rec, w)
+				for errors.Is(err, state.ErrUnknown) || errors.Is(err, state.ErrUnavailable) {
+					if errors.Is(err, state.ErrUnknown) {
+						unknown.Add(1)
+					}
+					if ctx.Err() != nil {
+						return
+					}
+					next, err = store.Commit(ctx, key, rec, w) // the same write again: it happens once, whichever sending did it
+				}
+				if err != nil {
+					t.Errorf("user %d: nobody else writes, and yet: %v", n, err)
+					return
+				}
+				if next.Version.Number != rec.Version.Number+1 {
+					t.Errorf("user %d: version %d after %d", n, next.Version.Number, rec.Version.Number)
+				}
+				rec = next
+				committed.Add(1)
+				got, err := store.Load(ctx, key)
+				if err == nil && got.Version != rec.Version {
+					t.Errorf("user %d: read %+v right after %+v was written", n, got.Version, rec.Version)
+				}
+			}
+		})
+	}
+	for range 3 {
+		more := func() {
+			before := committed.Load()
+			for committed.Load() < before+100 {
+				if ctx.Err() != nil {
+					t.Error("the commits do not go on")
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		more()
+		if _, err := store.conn.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.KV_"+DefaultBucket, nil); err != nil {
+			t.Error(err)
+		}
+		more()
+	}
+	stopping.Store(true)
+	writing.Wait()
+	t.Logf("%d commits, %d unknown", committed.Load(), unknown.Load())
 }
