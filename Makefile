@@ -6,7 +6,12 @@ BUILD        := $(CURDIR)/.build
 # How long a whole test run, or one fuzz target, may take.
 TESTTIME     ?= 14m
 FUZZTIME     ?= 20s
-# How often `make chaos` kills each engine.
+# `make chaos`: injections of each fault at least, messages a second, only faults whose name contains FAULTS, FRESH=1 to begin
+# anew after an interruption; and how often the kill test of a single node kills each engine.
+INJECTIONS   ?= 4
+RATE         ?= 90
+FAULTS       ?=
+FRESH        ?=
 KILLS        ?= 20
 # Linters are pinned, so that a new release does not break an old commit.
 GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -36,12 +41,14 @@ test: ## all tests with the race detector; installs what they need where it can
 test-short: ## the quick tests, without the race detector, real processes and the browser
 	go test -short -timeout 3m ./...
 
-chaos: ## kills the real binary at random instants under load, KILLS (20) times per durability (up to 40 minutes)
-	go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS)
-
-mutants: ## takes the safeguards out one at a time; each must turn a test red (about 15 minutes)
+chaos: ## many nodes under every fault, INJECTIONS (4) times each, resumable, with a table (40 minutes); then a single node killed KILLS (20) times
 	.ci/need go redis-server
-	go run ./internal/mutants
+	@mkdir -p $(BUILD)/chaos
+	go test -c -o $(BUILD)/chaos/chaos.test ./internal/chaos
+	cd internal/chaos && $(BUILD)/chaos/chaos.test -test.run '^TestLong$$' -test.timeout 3h \
+	  -long -injections $(INJECTIONS) -rate $(RATE) -faults '$(FAULTS)' $(if $(FRESH),-fresh)
+	$(if $(FAULTS),,go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS))
+	@echo "the table is in $(BUILD)/chaos/table.md"
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \

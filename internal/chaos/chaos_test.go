@@ -34,7 +34,7 @@ func TestChaos(t *testing.T) {
 			if len(list) == 0 {
 				t.Skipf("-faults %s chooses none of this rig's", *only)
 			}
-			r := openRig(t, t.TempDir(), c.nats)
+			r := openRig(t, t.TempDir(), c.nats, t.Logf)
 			began := time.Now()
 			rows, verdict, err := r.run(t.Context(), list, func(fault) int { return 1 }, shortRate)
 			if err != nil {
@@ -75,10 +75,10 @@ func chosen(nats int) (list []fault) {
 }
 
 // openRig starts a rig that lives as long as the test. Its files are kept where the test fails.
-func openRig(t *testing.T, dir string, nats int) *rig {
+func openRig(t *testing.T, dir string, nats int, say func(string, ...any)) *rig {
 	t.Helper()
 	chance, seed := seeded(t)
-	o := rigOptions{dir: dir, nats: max(nats, 1), chance: chance, say: t.Logf}
+	o := rigOptions{dir: dir, nats: max(nats, 1), chance: chance, say: say}
 	if nats == diskFull {
 		var err error
 		if o.store, err = smallDisk(t, dir); err != nil {
@@ -86,7 +86,7 @@ func openRig(t *testing.T, dir string, nats int) *rig {
 		}
 	}
 	t.Cleanup(func() {
-		if !t.Failed() {
+		if !t.Failed() || strings.HasPrefix(dir, buildFolder()) { // the latter is kept as it is
 			return
 		}
 		kept := filepath.Join(buildFolder(), "failed-"+strconv.FormatUint(seed, 36))

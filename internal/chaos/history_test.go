@@ -25,8 +25,9 @@ type history struct {
 	dir     string           // Redis' folder
 	read    map[string]int64 // bytes taken, by file
 	records map[string]*past
-	fences  map[string]uint64 // epoch of a partition's checkpoint, by its tag
-	floors  map[string]uint64 // floor in it
+	users   map[string]*checker.User // by OpenID
+	fences  map[string]uint64        // epoch of a partition's checkpoint, by its tag
+	floors  map[string]uint64        // floor in it
 	writes  int
 	faults  []string // violations of I4, and of I2 and I3 as far as records show them
 }
@@ -49,7 +50,8 @@ const headerBytes = 34
 
 func newHistory(dir string) *history {
 	return &history{
-		dir: dir, read: map[string]int64{}, records: map[string]*past{}, fences: map[string]uint64{}, floors: map[string]uint64{},
+		dir: dir, read: map[string]int64{}, records: map[string]*past{}, users: map[string]*checker.User{},
+		fences: map[string]uint64{}, floors: map[string]uint64{},
 	}
 }
 
@@ -235,7 +237,7 @@ func (h *history) set(key string, data []byte) {
 			h.fault("I4: %s: epoch %d wrote, when the partition's checkpoint had epoch %d", key, now.epoch, fence)
 		}
 		if !now.deleted {
-			h.turn(key, old, data[headerBytes:])
+			h.turn(key, user, old, data[headerBytes:])
 		}
 	}
 }
@@ -258,7 +260,7 @@ func partOf(key string) (tag, user string, ok bool) {
 }
 
 // turn compares a user's record with the one before it: what does this one write say happened?
-func (h *history) turn(key string, old *past, value []byte) {
+func (h *history) turn(key, openID string, old *past, value []byte) {
 	s, err := conversation.Decode(value)
 	if err != nil {
 		h.fault("%s: version %d: %v", key, old.number, err)
@@ -266,6 +268,7 @@ func (h *history) turn(key string, old *past, value []byte) {
 	}
 	if old.user == nil {
 		old.user = new(checker.User)
+		h.users[openID] = old.user
 	}
 	u, before := old.user, old.state
 	if before.Applied.After(s.Applied) {
@@ -328,22 +331,7 @@ func lastTurn(turns []conversation.Turn) []checker.Turn {
 }
 
 // user is what the newest record of a user says; nil where there is none.
-func (h *history) user(account, openID string) *checker.User {
-	for key, p := range h.records {
-		if p.user != nil && strings.HasSuffix(key, ":user:"+account+":"+openID) {
-			return p.user
-		}
-	}
-	return nil
-}
-
-// epochs is the highest epoch of any partition: how often one moved.
-func (h *history) epochs() (highest uint64) {
-	for _, e := range h.fences {
-		highest = max(highest, e)
-	}
-	return highest
-}
+func (h *history) user(openID string) *checker.User { return h.users[openID] }
 
 // floorOf is the floor in a checkpoint: everything in the partition's log up to there is settled.
 func floorOf(value []byte) (uint64, error) {

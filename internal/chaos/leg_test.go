@@ -134,8 +134,9 @@ func (r *rig) settle(ctx context.Context) (violations []string) {
 			violations = append(violations, fmt.Sprintf("the records' history cannot be read: %v", err))
 			return false
 		}
+		_, distinct := r.journal.told(r.load.users)
 		for _, openID := range r.load.users {
-			why, poke := r.unsettled(openID)
+			why, poke := r.unsettled(openID, distinct[openID])
 			if why == "" {
 				continue
 			}
@@ -153,15 +154,14 @@ func (r *rig) settle(ctx context.Context) (violations []string) {
 	return violations
 }
 
-// unsettled says what of a user has not come to its end; poke, that a message of the user would help.
-func (r *rig) unsettled(openID string) (why string, poke bool) {
-	_, distinct := r.journal.told([]string{openID})
-	u := r.history.user("demo", openID)
+// unsettled says what of a user with so many messages in the log has not come to its end; poke, that one more message would help.
+func (r *rig) unsettled(openID string, inLog int) (why string, poke bool) {
+	u := r.history.user(openID)
 	if u == nil {
-		if distinct[openID] == 0 {
+		if inLog == 0 {
 			return "", false
 		}
-		return fmt.Sprintf("%d messages in the log and no record", distinct[openID]), false
+		return fmt.Sprintf("%d messages in the log and no record", inLog), false
 	}
 	ended := 0
 	for _, m := range u.Messages {
@@ -170,8 +170,8 @@ func (r *rig) unsettled(openID string) (why string, poke bool) {
 		}
 	}
 	switch floor, last := r.history.floors[tagOf(partitionOf(openID, partitions))], r.journal.newest(openID); {
-	case ended < distinct[openID]:
-		return fmt.Sprintf("%d messages in the log, %d of them with an end", distinct[openID], ended), false
+	case ended < inLog:
+		return fmt.Sprintf("%d messages in the log, %d of them with an end", inLog, ended), false
 	case len(u.Dead) > 0:
 		return "a dead letter is not published", false
 	case len(u.Kept) > 0:
@@ -192,7 +192,7 @@ func (r *rig) check() *checker.Verdict {
 	s.Journal, _ = r.journal.told(r.load.users)
 	s.Users = make(map[string]checker.User, len(r.load.users))
 	for _, openID := range r.load.users {
-		if u := r.history.user("demo", openID); u != nil {
+		if u := r.history.user(openID); u != nil {
 			s.Users[openID] = *u
 		}
 	}
