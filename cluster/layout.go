@@ -68,11 +68,11 @@ func checkLayout(ctx context.Context, bucket jetstream.KeyValue, want Layout, re
 	if !recorded {
 		return Layout{}, fmt.Errorf("record the layout in bucket %s: it is there and cannot be read back; start again", bucketName)
 	}
-	return have, have.fits(want)
+	return have, have.Fits(want)
 }
 
-// fits compares what is recorded with what the configuration wants.
-func (have Layout) fits(want Layout) error {
+// Fits compares what is recorded with what the configuration wants.
+func (have Layout) Fits(want Layout) error {
 	switch {
 	case have.Version > layoutVersion:
 		return fmt.Errorf("%w: it was written in version %d, this program knows version %d: start a newer one",
@@ -131,7 +131,7 @@ func WaitLayout(ctx context.Context, conn *nats.Conn, want Layout, logger *slog.
 		have, recorded, err := RecordedLayout(asking, conn)
 		cancel()
 		if err == nil && recorded {
-			return have, have.fits(want)
+			return have, have.Fits(want)
 		}
 		last = err
 		if !said {

@@ -81,7 +81,9 @@ func (e *engine) openStorage(ctx context.Context) error {
 	want := cluster.Layout{Partitions: e.cfg.Cluster.Partitions, Streams: e.cfg.NATS.Streams}
 	var recorded bool
 	if e.cfg.Node.Has(config.RoleWorker) {
-		e.layout, recorded, err = cluster.RecordedLayout(ctx, logConn)
+		if e.layout, recorded, err = cluster.RecordedLayout(ctx, logConn); err == nil && recorded {
+			err = e.layout.Fits(want)
+		}
 	} else {
 		e.phase("waiting for the first worker, which makes the log")
 		e.layout, err = cluster.WaitLayout(ctx, logConn, want, e.log)
