@@ -158,6 +158,9 @@ func TestUnknownVerdict(t *testing.T) {
 				if b.text() != "re: b" {
 					t.Errorf("b got %q: nothing was to be kept in front of it", b.text())
 				}
+				if n := len(w.log.Letters()); n != 0 {
+					t.Errorf("%d dead letters for an answer that was delivered, or counts as delivered", n)
+				}
 			})
 		})
 	}
