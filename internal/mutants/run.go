@@ -80,7 +80,7 @@ func verdict(ctx context.Context, results []result) error {
 		case r.err != nil:
 			faults = append(faults, fmt.Errorf("mutant %s: %w", r.name, r.err))
 		case r.red == "":
-			faults = append(faults, fmt.Errorf("mutant %s survived: nothing notices that %s is gone (rule %s); a test of it is missing in %s",
+			faults = append(faults, fmt.Errorf("mutant %s survived: taken out was %s (rule %s), and no test noticed; the one that should is missing in %s",
 				r.name, r.takes, r.rule, strings.Join(r.tests, ", ")))
 		}
 	}
