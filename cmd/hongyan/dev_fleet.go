@@ -47,9 +47,8 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 	}
 	e := newEngine(cfg, log, platform.Trace)
 	e.extra = devPages(cfg, platform, workers)
-	e.ready = func(_, admin string) {
-		greet(stdout, cfg, admin, devPromise(cfg), fmt.Sprintf("  workers        %d, see: hongyan dev status\n", count))
-	}
+	announced := make(chan string, 1)
+	e.ready = func(_, admin string) { announced <- admin }
 	stopped := context.AfterFunc(ctx, platform.Close) // its open pushes would hold up an orderly end
 	defer stopped()
 
@@ -67,7 +66,16 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 		ofEngine = e.run(answering)
 		return ofEngine
 	})
-	_ = g.Wait() // one of the two, and both are told
+	g.Go(func() error {
+		select {
+		case admin := <-announced:
+			workers.settle(answering, e.layout.Partitions)
+			greet(stdout, cfg, admin, devPromise(cfg), fmt.Sprintf("  workers        %d, see: hongyan dev status\n", count))
+		case <-answering.Done():
+		}
+		return nil
+	})
+	_ = g.Wait() // the first of the two, and both are told
 	return errors.Join(ofEngine, ofWorkers)
 }
 

@@ -60,6 +60,40 @@ func (w *devWorkers) list(ctx context.Context) []devNode {
 	return out
 }
 
+// Bounds of the wait for the workers after the start.
+const (
+	settleWithin = 20 * time.Second
+	settlePoll   = 100 * time.Millisecond
+)
+
+// settle waits until the workers own all partitions, so that the first message finds its owner. It gives up where a worker has ended by
+// itself, after a while, or when ctx ends: messages wait in the log.
+func (w *devWorkers) settle(ctx context.Context, partitions int) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	tick := time.NewTicker(settlePoll)
+	defer tick.Stop()
+	for {
+		owned := 0
+		for _, n := range w.list(ctx) {
+			if n.State == fleet.Exited {
+				return
+			}
+			if n.Partitions != nil {
+				owned += *n.Partitions
+			}
+		}
+		if owned >= partitions {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // partitions is how many partitions a worker owns; nil where it does not say.
 func (w *devWorkers) partitions(ctx context.Context, name string) *int {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.admin[name]+"/metrics", http.NoBody)

