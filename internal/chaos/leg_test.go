@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hongyan/internal/checker"
+	"hongyan/wechat/simulator"
 )
 
 // row is what is known of one fault: a line of the table.
@@ -84,6 +85,8 @@ func (r *rig) injectAll(ctx context.Context, f fault, times int, done *row) erro
 		if err != nil {
 			return err
 		}
+		// No message shall meet one injection after the other with all its three deliveries: that would be a fault of its own.
+		r.awaitEnds(ctx)
 		pushedNow, _, bannersNow := r.log.counts()
 		done.Injections++
 		done.Messages += pushedNow - pushed
@@ -94,6 +97,12 @@ func (r *rig) injectAll(ctx context.Context, f fault, times int, done *row) erro
 		r.say("%s, %d of %d: %v %q %q", f.name, k+1, times, rounded(i.times), i.notes, i.breaches)
 	}
 	return nil
+}
+
+// awaitEnds returns when everything that was pushed until now has come to its end on the platform.
+func (r *rig) awaitEnds(ctx context.Context) {
+	until := time.Now()
+	poll(ctx, 4*simulator.DefaultCutoff, func() bool { return r.log.endedUntil(until) })
 }
 
 func rounded(times []time.Duration) []time.Duration {

@@ -22,15 +22,13 @@ type platformLog struct {
 
 	mu      sync.Mutex
 	records []simulator.Record
-	pushed  map[string]time.Time // by OpenID and MsgId
-	sent    map[string]simulator.Record
-	open    int // messages without an end
+	pushed  int
+	open    map[string]time.Time // when messages without an end were pushed, by OpenID and MsgId
 	banners int
-	err     error
 }
 
 func newPlatformLog(partitions int, file io.Writer) *platformLog {
-	return &platformLog{partitions: partitions, file: file, pushed: map[string]time.Time{}, sent: map[string]simulator.Record{}}
+	return &platformLog{partitions: partitions, file: file, open: map[string]time.Time{}}
 }
 
 // Write takes one record as a line of JSON.
@@ -45,10 +43,10 @@ func (l *platformLog) Write(line []byte) (int, error) {
 	id := r.OpenID + "/" + r.MsgID
 	switch r.Kind {
 	case simulator.RecordPush:
-		l.pushed[id] = r.At
-		l.open++
+		l.pushed++
+		l.open[id] = r.At
 	case simulator.RecordEnd:
-		l.open--
+		delete(l.open, id)
 		if r.Banner {
 			l.banners++
 		}
@@ -61,8 +59,7 @@ func (l *platformLog) Write(line []byte) (int, error) {
 func (l *platformLog) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.records, l.banners = nil, 0
-	clear(l.pushed)
+	l.records, l.pushed, l.banners = nil, 0, 0
 }
 
 // all are the leg's records so far. They must not be changed.
@@ -76,7 +73,19 @@ func (l *platformLog) all() []simulator.Record {
 func (l *platformLog) counts() (pushed, open, banners int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.pushed), l.open, l.banners
+	return l.pushed, len(l.open), l.banners
+}
+
+// endedUntil tells whether every message that was pushed until an instant has an end.
+func (l *platformLog) endedUntil(until time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, pushed := range l.open {
+		if pushed.Before(until) {
+			return false
+		}
+	}
+	return true
 }
 
 // answered is one message that came to its answer.
