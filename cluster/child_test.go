@@ -313,3 +313,12 @@ func epochsAreUnique(t *testing.T, children ...*child) {
 		}
 	}
 }
+
+// leave ends the process in order.
+func (c *child) leave(t *testing.T) {
+	t.Helper()
+	c.signal(t, syscall.SIGTERM)
+	if err := c.wait(t); err != nil {
+		t.Errorf("%s ended with %v", c.spec.Node, err)
+	}
+}

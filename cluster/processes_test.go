@@ -185,3 +185,45 @@ func TestRequestCrossesProcesses(t *testing.T) {
 		t.Errorf("a node without partitions owns %d", owned)
 	}
 }
+
+// TestRequestsSurviveMoves: while partitions go to a node that joins and come back from one that leaves, each request has its
+// answer within its deadline.
+func TestRequestsSurviveMoves(t *testing.T) {
+	s := startListening(t)
+	a := startChild(t, s.ClientURL(), "a", 16)
+	a.awaitReady(t)
+	asker := start(t, s, nil, named("asker"), partitions(16))
+	asker.awaitReady(t)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	type tally struct {
+		asked   int
+		slowest time.Duration
+		err     error
+	}
+	done := make(chan tally, 1)
+	go func() { // ended by stop
+		var sum tally
+		for i := 0; ctx.Err() == nil && sum.err == nil; i++ {
+			began := time.Now()
+			within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			_, sum.err = asker.Request(within, messages.User{Account: "demo", OpenID: fmt.Sprintf("user-%d", i%200)}, &messages.Inspect{})
+			cancel()
+			sum.asked, sum.slowest = sum.asked+1, max(sum.slowest, time.Since(began))
+		}
+		done <- sum
+	}()
+	for range 2 {
+		b := startChild(t, s.ClientURL(), "b", 16)
+		b.awaitReady(t)
+		eventually(t, "both nodes own their shares", func() bool { return split(16, a, b) && balanced(16, []*child{a, b}) })
+		b.leave(t)
+		eventually(t, "a owns all", func() bool { return len(a.owns()) == 16 })
+	}
+	stop()
+	sum := <-done
+	t.Logf("%d requests over four moves, the slowest took %v", sum.asked, sum.slowest)
+	if sum.err != nil || sum.asked < 100 {
+		t.Errorf("%d requests, then: %v", sum.asked, sum.err)
+	}
+}

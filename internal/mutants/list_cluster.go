@@ -35,13 +35,28 @@ var clusterMutants = []mutant{
 	},
 	{
 		name: "self-fence-at-a-standstill", rule: "20", takes: "the fence of a node whose loop stood still",
-		file: "cluster/membership.go", old: "	if gap > standstill {\n", new: "	if gap > 1000*standstill {\n",
-		tests: []string{"cluster.TestStandstillFencesItself"},
+		file: "cluster/judge.go", old: "	if gap > standstill {\n", new: "	if gap > 1000*standstill {\n",
+		tests: []string{"cluster.TestWokenProcessFencesItselfFirst", "cluster.TestStandstillFencesItself"},
+	},
+	{
+		name: "fenced-before-it-listens", rule: "20", takes: "that a woken process looks at the clock before it handles what waited",
+		file: "cluster/membership.go", old: "	m.notice() // a process", new: "	// a process",
+		tests: []string{"cluster.TestWokenProcessFencesItselfFirst"},
+	},
+	{
+		name: "own-heartbeats-come-back", rule: "20", takes: "the fence of a node that is connected and hears nothing",
+		file: "cluster/judge.go", old: "	if connected && now.Sub(m.echoed) <= silenceAfter {\n", new: "	if connected {\n",
+		tests: []string{"cluster.TestDeafNodeJudgesNobody"},
+	},
+	{
+		name: "no-judgement-while-all-reconnect", rule: "20", takes: "counting no misses just after the node's own reconnect",
+		file: "cluster/membership.go", old: " && m.now().Sub(m.reconnected) > settleAfter {", new: " {",
+		tests: []string{"cluster.TestNoRespondersInContext"},
 	},
 	{
 		name: "self-fence-when-disconnected", rule: "20", takes: "the fence of a node that is cut off",
-		file: "cluster/membership.go", old: "away > disconnectedIn && !m.fenced {", new: "away > 1000*disconnectedIn && !m.fenced {",
-		tests: []string{"cluster.TestLostConnectionFencesItself"},
+		file: "cluster/judge.go", old: "away > disconnectedIn && !m.fenced {", new: "away > 1000*disconnectedIn && !m.fenced {",
+		tests: []string{"cluster.TestDeafNodeJudgesNobody", "cluster.TestLostConnectionFencesItself"},
 	},
 	{
 		name: "fenced-drops-first", rule: "20", takes: "that a fenced node drops what it owned",
