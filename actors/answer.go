@@ -109,6 +109,10 @@ func verdictWord(v messages.Verdict) string {
 // answer brings a committed message to its end, if it can be now. False: it waits for a redelivery, and the messages behind it
 // wait with it, so that answers keep their order (DESIGN §3 rules 13 and 15).
 func (u *user) answer(ctx actor.Context, it *item) bool {
+	untried := func(d delivery) bool { return !d.tried }
+	if it.reply != nil && slices.ContainsFunc(it.deliveries, untried) && !u.fence(ctx) {
+		return false
+	}
 	for i := range it.deliveries {
 		d := &it.deliveries[i]
 		if d.tried {
@@ -127,16 +131,29 @@ func (u *user) answer(ctx actor.Context, it *item) bool {
 	if it.reply == nil {
 		return true // nothing was to be said; a later delivery gets `success`
 	}
+	until, _, over := u.waits(it)
+	if over {
+		return u.giveUp(ctx, it)
+	}
+	ctx.Send(u.shared.pid, &waiting{user: u.name, until: until})
+	return false
+}
+
+// waits tells up to when the log must be read before an answer that nobody took is given up, and whether its end without one more
+// delivery proves anything (see nextDelivery). over: nothing is to be waited for.
+//
+// An answer that a former owner committed may have been offered by it to a delivery that is still to be read, whatever the number of
+// those before it. So the log is read up to the moment at which this owner came upon it.
+func (u *user) waits(it *item) (until time.Time, expected, over bool) {
 	last := it.deliveries[len(it.deliveries)-1]
 	switch {
 	case last.slot == nil: // nobody delivers this entry again
-		return u.giveUp(ctx, it)
 	case u.isLast(it, last) && !it.unknown():
-		return u.giveUp(ctx, it)
+	default:
+		until, expected = u.nextDelivery(it, last)
+		return until, expected, false
 	}
-	until, _ := u.nextDelivery(it, last)
-	ctx.Send(u.shared.pid, &waiting{user: u.name, until: until})
-	return false
+	return it.readFrom, false, it.readFrom.IsZero()
 }
 
 // endSlots ends the deliveries that are still open once one of them carried the answer: the message has been answered.
@@ -172,6 +189,28 @@ func (u *user) nextDelivery(it *item, last delivery) (until time.Time, expected 
 	return last.logTime.Add(time.Duration(max(left, 1))*platformRetryEvery + retryMargin), false
 }
 
+// repeat gives the recorded answer of a settled message to a delivery that comes behind its end: WeChat asks again, so it did not get
+// what was written. Where nobody knew whether it was, and this delivery is too late to carry it as well, it is kept (DESIGN §3 rule 13).
+func (u *user) repeat(ctx actor.Context, it *item, recorded conversation.Recorded) {
+	d := it.deliveries[0]
+	u.trace(messages.StageJoined, it, d, "recorded answer")
+	verdict := u.say(d, it.key, it.reply)
+	if verdict == messages.Verdict_VERDICT_REFUSED && recorded.Assumed && u.isRedelivery(it, d) {
+		if !u.commit(ctx, u.st.Keep(it.key, false, u.account.Limits, u.Now())) {
+			return
+		}
+		u.metrics.kept.Inc()
+		u.trace(messages.StageKept, it, d, "for the user's next message")
+	}
+	u.finish(ctx, it, "repeated")
+}
+
+// isRedelivery tells by age whether a delivery is one of WeChat's later ones, and neither its first nor a replay.
+func (u *user) isRedelivery(it *item, d delivery) bool {
+	age := d.logTime.Sub(time.Unix(it.in.GetCreateTime(), 0))
+	return age >= platformRetryEvery-platformRetryEvery/10 && age < time.Duration(u.account.Deliveries)*platformRetryEvery+platformRetryEvery/2
+}
+
 // deliveriesLeft is how often WeChat delivers the message again at most, by count and by age (DESIGN §3 rule 17).
 func (u *user) deliveriesLeft(it *item, last delivery) int {
 	age := last.logTime.Sub(time.Unix(it.in.GetCreateTime(), 0))
@@ -181,7 +220,7 @@ func (u *user) deliveriesLeft(it *item, last delivery) int {
 }
 
 // windowOver: everything of the log up to a time was read, which may be all that WeChat could have delivered in the meantime.
-func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
+func (u *user) windowOver(ctx actor.Context, m *windowOver) {
 	if len(u.queue) == 0 || u.queue[0].phase != phaseCommitted {
 		return
 	}
@@ -191,15 +230,20 @@ func (u *user) windowOver(ctx actor.Context, readUpTo time.Time) {
 			return // a redelivery came; advance offers to it
 		}
 	}
-	until, expected := u.nextDelivery(it, it.deliveries[len(it.deliveries)-1])
-	if !readUpTo.After(until) {
+	until, expected, _ := u.waits(it)
+	if !m.readUpTo.After(until) {
 		return // the word was about the message before; this one has asked for its own
 	}
-	// What nobody can tell would have been delivered again if it had not been written (DESIGN §3 rule 13).
-	done := u.wasWritten(it) || (it.unknown() && expected)
-	if done {
+	// What nobody can tell would have been delivered again if it had not been written (DESIGN §3 rule 13), and that would stand in
+	// the log, unless the log took nothing at the time.
+	expected = expected && !m.troubled.After(it.deliveries[len(it.deliveries)-1].logTime)
+	done := true
+	switch {
+	case u.wasWritten(it):
 		u.st = u.st.Delivered(it.key)
-	} else {
+	case it.unknown() && expected:
+		u.st = u.st.Assume(it.key)
+	default:
 		done = u.giveUp(ctx, it)
 	}
 	if done {

@@ -69,6 +69,7 @@ type partition struct {
 	pumps       sync.WaitGroup
 	readUpTo    uint64    // newest sequence taken from the pump
 	readTime    time.Time // its log time
+	troubled    time.Time // when the log was last known not to work
 	held        []stream.Received
 	batch       batch // of careful hand-over
 
@@ -127,6 +128,8 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.activate(ctx, m)
 	case *waiting:
 		p.waits[m.user] = m.until
+	case *logTrouble:
+		p.troubled = p.Now()
 	case *caughtUp:
 		p.release(ctx, m.at)
 	case *buried:

@@ -25,6 +25,9 @@ func (p *partition) tick(ctx actor.Context) {
 	if p.dirty > 0 || (p.cp.Crashes > 0 && !p.committing && p.led.passed(p.cp.CrashEnd, p.readUpTo) && len(p.held) == 0) {
 		p.flush()
 	}
+	if p.logFull() {
+		p.troubled = now
+	}
 	p.handHeld(ctx)
 	p.metrics.report(&p.stats, p.live, p.led.unsettled, p.led.lag(now), p.checkpointAge(now))
 	p.tellBacklog(now)
@@ -84,7 +87,11 @@ func (p *partition) probe(now time.Time) {
 		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
 		defer cancel()
 		at := now
-		if !p.pump.caughtUp(ctx, last) {
+		ok, err := p.pump.caughtUp(ctx, last)
+		if err != nil {
+			p.root.Send(p.pid, &logTrouble{})
+		}
+		if !ok {
 			at = time.Time{}
 		}
 		p.root.Send(p.pid, &caughtUp{at: at})
@@ -122,7 +129,7 @@ func (p *partition) letGo(ctx actor.Context, at time.Time) {
 		}
 		delete(p.waits, user)
 		if r := p.users[user]; r != nil && r.pid != nil {
-			ctx.Send(r.pid, &windowOver{readUpTo: at})
+			ctx.Send(r.pid, &windowOver{readUpTo: at, troubled: p.troubled})
 		}
 	}
 }

@@ -24,6 +24,8 @@ type (
 	checkpointed struct{ result checkpointResult }
 	// replaced says that the newest entry is not in the log any more (rule 4).
 	replaced struct{}
+	// logTrouble says that the log did not work a moment ago.
+	logTrouble struct{}
 	// caughtUp says that everything that stood in the log at that time was read.
 	caughtUp struct{ at time.Time }
 
@@ -33,8 +35,9 @@ type (
 		dead string
 		busy bool // the partition is more than half full: slow turns take the fallback
 	}
-	// windowOver tells a user's actor that everything of the log up to then was read.
-	windowOver struct{ readUpTo time.Time }
+	// windowOver tells a user's actor that everything of the log up to then was read, and when the log last refused to work: what
+	// WeChat delivered then may not stand in it.
+	windowOver struct{ readUpTo, troubled time.Time }
 	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
 	hurry struct{}
 	// endFlood tells a user's actor, by itself, to record what a flood pushed out: it comes behind all that waits in the mailbox.

@@ -48,6 +48,7 @@ func (p *pump) run(ctx context.Context) {
 			p.root.Send(p.to, &pumpEnded{err: err})
 			return
 		}
+		p.root.Send(p.to, &logTrouble{})
 		select {
 		case <-time.After(respawnAfter):
 		case <-ctx.Done():
@@ -81,13 +82,12 @@ func (p *pump) read(ctx context.Context, last *stream.Mark) error {
 }
 
 // caughtUp asks the open source whether nothing stands behind last. False also where there is no open source.
-func (p *pump) caughtUp(ctx context.Context, last uint64) bool {
+func (p *pump) caughtUp(ctx context.Context, last uint64) (bool, error) {
 	source := p.source.Load()
 	if source == nil {
-		return false
+		return false, nil
 	}
-	ok, err := (*source).CaughtUp(ctx, last)
-	return err == nil && ok
+	return (*source).CaughtUp(ctx, last)
 }
 
 // gate stops the pump: while the partition has enough entries under way (DESIGN §3 rule 6), and while more than maxAhead of them

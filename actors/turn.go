@@ -132,10 +132,14 @@ func (u *user) apply(ctx actor.Context, it *item, said conversation.Said) {
 	u.trace(messages.StageCommitted, it, it.deliveries[0], conversation.OutcomeWord(step.Outcome))
 }
 
-// commit writes the next state by compare-and-set, then waits for the barrier, and publishes dead letters that the state names.
-// False: the activation is over (DESIGN §3 rule 8: an outcome that is not a plain success drops it, and the next one loads what is
-// true).
+// commit writes the next state, and publishes dead letters that the state names. False: the activation is over.
 func (u *user) commit(ctx actor.Context, next conversation.State) bool {
+	return u.write(ctx, next) && u.publishBurials(ctx, nil)
+}
+
+// write puts the next state into the store by compare-and-set, then waits for the barrier. False: the activation is over (DESIGN §3
+// rule 8: an outcome that is not a plain success drops it, and the next one loads what is true).
+func (u *user) write(ctx actor.Context, next conversation.State) bool {
 	began := u.Now()
 	value, err := next.Encode()
 	if err != nil {
@@ -162,9 +166,17 @@ func (u *user) commit(ctx actor.Context, next conversation.State) bool {
 		}
 		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
 	}
-	u.rec, u.st, u.synced, u.fenced = rec, next, true, true
+	u.rec, u.st, u.synced, u.fenced = rec, next, true, u.mails
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
-	return u.publishBurials(ctx, nil)
+	return true
+}
+
+// fence makes sure, before an answer is offered that was committed a while ago, that this activation may still speak for its user. A
+// former activation, or a later owner, may have given the answer up meanwhile, so that it is given with the user's next message. Only
+// a compare-and-set tells: from it on, whoever wants to give the answer up must load the record anew, and finds in the log every
+// delivery that is offered to now (DESIGN §3 rules 8 and 14).
+func (u *user) fence(ctx actor.Context) bool {
+	return u.fenced == u.mails || u.write(ctx, u.st)
 }
 
 // durable waits for the barrier behind what a former activation committed: it may have ended between the commit and the barrier,

@@ -32,7 +32,8 @@ type user struct {
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
-	fenced  bool               // this activation has committed: no write of a former one can land any more
+	mails   uint64             // counts the messages of the mailbox
+	fenced  uint64             // the one in which the record was last committed
 	stopped bool
 }
 
@@ -45,8 +46,9 @@ type item struct {
 	phase      phase
 	reply      *messages.Answer // of a committed turn; nil is `success`
 	outcome    messages.Outcome
-	former     bool   // committed by a former owner, or a former activation
-	dead       string // reason to bury it
+	former     bool      // committed by a former owner, or a former activation
+	readFrom   time.Time // of a former one's: the log must be read up to here before its answer is given up
+	dead       string    // reason to bury it
 	began      time.Time
 	hurried    bool
 }
@@ -79,6 +81,7 @@ func (u *user) Receive(ctx actor.Context) {
 		return // what comes now is fed to the next activation
 	}
 	defer u.recover(ctx)
+	u.mails++
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		u.pid = ctx.Self()
@@ -90,7 +93,7 @@ func (u *user) Receive(ctx actor.Context) {
 		u.heard(ctx, m)
 		u.advance(ctx)
 	case *windowOver:
-		u.windowOver(ctx, m.readUpTo)
+		u.windowOver(ctx, m)
 		u.advance(ctx)
 	case *hurry:
 		u.hurry()
@@ -256,15 +259,13 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 		return
 	}
 	it.reply = reply
-	if !settled && !u.fenced && !u.commit(ctx, u.st) {
-		return // a former activation may have given up this answer and not have heard of it: only a commit tells (DESIGN §3 rule 8)
-	}
 	if settled { // WeChat asks again, so it did not get what was written
-		u.trace(messages.StageJoined, it, it.deliveries[0], "recorded answer")
-		u.say(it.deliveries[0], it.key, reply)
-		u.finish(ctx, it, "repeated")
+		if u.fence(ctx) {
+			u.repeat(ctx, it, recorded)
+		}
 		return
 	}
+	it.readFrom = it.began
 	u.queue = append(u.queue, it) // its answer keeps its place in the order
 }
 

@@ -143,6 +143,17 @@ func (s State) Delivered(key messages.Key) State {
 	return s
 }
 
+// Assume notes that the recorded answer of key counts as delivered, since WeChat did not ask for it again.
+func (s State) Assume(key messages.Key) State {
+	s = s.Delivered(key)
+	for i := range s.Answers {
+		if s.Answers[i].Key == key {
+			s.Answers[i].Assumed = true
+		}
+	}
+	return s
+}
+
 // settleAll marks every recorded answer as delivered.
 func (s State) settleAll() State {
 	s.Answers = slices.Clone(s.Answers)

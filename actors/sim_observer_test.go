@@ -1,0 +1,274 @@
+package actors
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/state"
+)
+
+// observer is the witness outside the engine: it sees what the platform sent and was told, what the log took and lost, and every
+// commit that reached the store, and compares them with invariants I1 to I5.
+type observer struct {
+	sim *sim
+
+	mu      sync.Mutex
+	texts   map[messages.Key]string
+	users   map[string]string   // by text
+	taken   map[string]bool     // texts of which a delivery was accepted
+	refused map[string]bool     // texts of which the log refused a delivery out of the blue: rule 13 relies on them
+	entries []logged            // in the order of the log
+	commits map[string][]string // by user: texts in the order of their turns
+	shows   []shown
+	wrong   []string
+}
+
+// logged is one entry as the log took it.
+type logged struct {
+	text      string
+	partition int
+	sequence  uint64
+	lost      bool
+}
+
+// shown is one answer as WeChat got it.
+type shown struct {
+	text, answer string
+	at           time.Time
+}
+
+func newObserver(s *sim) *observer {
+	return &observer{sim: s, texts: make(map[messages.Key]string), users: make(map[string]string), taken: make(map[string]bool),
+		refused: make(map[string]bool), commits: make(map[string][]string)}
+}
+
+// violated notes a violation; the observer's lock must be held.
+func (o *observer) violated(format string, args ...any) {
+	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
+}
+
+func (o *observer) sent(in *messages.Inbound) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.texts[messages.KeyOf(in)], o.users[in.GetMsgId()] = in.GetMsgId(), in.GetOpenId()
+}
+
+func (o *observer) accepted(in *messages.Inbound) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.taken[in.GetMsgId()] = true
+}
+
+func (o *observer) notAccepted(in *messages.Inbound) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused[in.GetMsgId()] = o.refused[in.GetMsgId()] || !o.sim.weather.Load().full
+}
+
+func (o *observer) shown(in *messages.Inbound, a *messages.Answer, at time.Time) {
+	text := a.GetText().GetContent()
+	o.sim.note("shown", "message", in.GetMsgId(), "answer", text)
+	if a == nil || text == thinking || text == notReceived || text == tooFast {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shows = append(o.shows, shown{text: in.GetMsgId(), answer: text, at: at})
+}
+
+// lost notes what a stream forgot.
+func (o *observer) lost(stream, streams int, from uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.entries {
+		if e := &o.entries[i]; e.partition%streams == stream && e.sequence >= from {
+			e.lost = true
+		}
+	}
+}
+
+// committed sees every commit that reached the store (I2, I4).
+func (o *observer) committed(key state.Key, before, after state.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, a := before.Version, after.Version
+	switch {
+	case a.Epoch < b.Epoch:
+		o.violated("I4: %s: an owner of epoch %d wrote over epoch %d", key, a.Epoch, b.Epoch)
+	case b != (state.Version{}) && (a.Incarnation != b.Incarnation || a.Number != b.Number+1) && !o.sim.failedOver.Load():
+		o.violated("I4: %s: version %+v follows %+v", key, a, b)
+	}
+	if key.IsCheckpoint() {
+		return
+	}
+	old, now := o.turns(before), o.turns(after)
+	if len(now) < len(old) || !slices.Equal(now[:len(old)], old) {
+		o.violated("I2: %s: turns %q became %q", key, old, now)
+		return
+	}
+	for _, text := range now[len(old):] {
+		o.sim.note("turn", "message", text, "epoch", a.Epoch, "version", a.Number)
+		if slices.Contains(o.commits[key.User.OpenID], text) {
+			o.violated("I2: %s has a second turn", text)
+		}
+		o.commits[key.User.OpenID] = append(o.commits[key.User.OpenID], text)
+	}
+}
+
+func (o *observer) turns(rec state.Record) []string {
+	if rec.Version == (state.Version{}) {
+		return nil
+	}
+	st, err := conversation.Decode(rec.Value)
+	if err != nil {
+		o.violated("I4: a record that cannot be read: %v", err)
+	}
+	return said(st)
+}
+
+// restored notes that the store lost its latest writes.
+func (o *observer) restored(records map[state.Key]state.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.commits = make(map[string][]string)
+	for key, rec := range records {
+		if !key.IsCheckpoint() {
+			o.commits[key.User.OpenID] = o.turns(rec)
+		}
+	}
+}
+
+// check compares everything once all is quiet.
+func (o *observer) check() []string {
+	records, letters := o.sim.store.Records(), o.sim.log.Letters()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	dead, buried := make(map[string]bool), ""
+	for _, l := range letters {
+		dead[l.GetInbound().GetMsgId()] = true
+		buried += l.GetAnswer().GetText().GetContent()
+	}
+	outcomes, kept := make(map[string]messages.Outcome), ""
+	for key, rec := range records {
+		if key.IsCheckpoint() {
+			if c, err := decodeCheckpoint(rec.Value); err != nil || c.Floor != c.Newest {
+				o.violated("I1: unsettled entries in partition %d: %+v %v", key.Partition, c, err)
+			}
+			continue
+		}
+		st, err := conversation.Decode(rec.Value)
+		if err != nil {
+			continue // noted when it was committed
+		}
+		for i := range st.Keys.Len() {
+			k := st.Keys.At(i)
+			outcomes[o.texts[k.Key]] = k.Outcome
+		}
+		for _, k := range st.Kept {
+			kept += string(k.Answer)
+		}
+	}
+	first, lost := o.positions()
+	for text := range o.taken {
+		if outcomes[text] == 0 && !dead[text] && !lost[text] {
+			o.violated("I1: %s was accepted and has no end", text)
+		}
+	}
+	for _, order := range o.commits {
+		o.checkOrder(order, first, lost)
+	}
+	for text, outcome := range outcomes {
+		mark := "re: " + text
+		times := o.checkAnswer(text, mark)
+		if outcome == messages.Outcome_OUTCOME_ANSWERED && times == 0 && !lost[text] && !o.refused[text] && !o.sim.mood(text).silent &&
+			!strings.Contains(buried, mark) && !strings.Contains(kept, mark) {
+			o.violated("I5: the answer to %s was neither delivered nor kept nor buried", text)
+		}
+	}
+	return o.wrong
+}
+
+// positions are the place of each message's first entry in the log, and the messages of which an entry was lost.
+func (o *observer) positions() (first map[string]int, lost map[string]bool) {
+	first, lost = make(map[string]int), make(map[string]bool)
+	for i, e := range o.entries {
+		if _, ok := first[e.text]; !ok {
+			first[e.text] = i
+		}
+		lost[e.text] = lost[e.text] || e.lost
+	}
+	return first, lost
+}
+
+// checkOrder compares a user's commits and answers with the order of the log (I3).
+func (o *observer) checkOrder(order []string, first map[string]int, lost map[string]bool) {
+	order = slices.DeleteFunc(slices.Clone(order), func(text string) bool { return lost[text] })
+	if !slices.IsSortedFunc(order, func(a, b string) int { return first[a] - first[b] }) {
+		o.violated("I3: turns out of the log's order: %q", order)
+	}
+	var last shown
+	for _, text := range order {
+		i := slices.IndexFunc(o.shows, func(s shown) bool { return strings.Contains(s.answer, "re: "+text) })
+		if i < 0 {
+			continue
+		}
+		if o.shows[i].at.Before(last.at) {
+			o.violated("I3: the answer to %s came before the one to a message before it: %q", text, last.answer)
+		}
+		last = o.shows[i]
+	}
+}
+
+// checkAnswer counts the messages on which an answer was given (I2). Two deliveries of one message may both carry it: WeChat shows one.
+func (o *observer) checkAnswer(text, mark string) int {
+	on := make(map[string]string)
+	for _, s := range o.shows {
+		if !strings.Contains(s.answer, mark) {
+			continue
+		}
+		if had, ok := on[s.text]; ok && had != s.answer {
+			o.violated("I2: two answers on %s: %q and %q", s.text, had, s.answer)
+		}
+		on[s.text] = s.answer
+	}
+	most := 1
+	if o.sim.unknown == UnknownOnce {
+		most = 2
+	}
+	if len(on) > most {
+		o.violated("I2: the answer to %s was given on %d messages: %q", text, len(on), on)
+	}
+	return len(on)
+}
+
+// append writes an entry to the log, and notes its place.
+func (s *sim) append(in *messages.Inbound, slot *messages.Slot) error {
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	user := messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}
+	pos, err := s.log.Accept(s.t.Context(), &messages.Entry{Inbound: in, Slot: slot})
+	if err != nil {
+		return err
+	}
+	s.note("logged", "message", in.GetMsgId(), "sequence", pos.Sequence, "slot", fmt.Sprint(slot.GetIngress(), "/", slot.GetId()))
+	s.watch.entries = append(s.watch.entries, logged{text: in.GetMsgId(), partition: user.Partition(s.partitions), sequence: pos.Sequence})
+	return nil
+}
+
+// journal collects what happened, for the seed that is run alone.
+type journal struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.Write(p)
+}
