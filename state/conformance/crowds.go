@@ -13,7 +13,7 @@ import (
 
 // manyPartitions: what travels together is answered apart. Every second write is refused, each for a reason of its own.
 func manyPartitions(b *bench) {
-	const partitions, users, turns = 16, 8, 6
+	const partitions, users, turns = 8, 4, 4
 	var wg sync.WaitGroup
 	for n := range partitions * users {
 		wg.Go(func() {
@@ -51,10 +51,10 @@ func manyPartitions(b *bench) {
 	wg.Wait()
 }
 
-// largeValues: a value of 512 KiB, as large as any record gets, disturbs neither its like nor small ones.
+// largeValues: values of 512 KiB, more than any record gets, disturb neither each other nor small ones.
 func largeValues(b *bench) {
 	var wg sync.WaitGroup
-	for n := range 12 {
+	for n := range 4 {
 		wg.Go(func() {
 			size := 512 << 10
 			if n%2 == 0 {
@@ -63,7 +63,7 @@ func largeValues(b *bench) {
 			value := bytes.Repeat([]byte{byte(n), 0xff, '\r', '\n'}, size/4)
 			key := state.Key{Partition: n, User: messages.User{Account: "demo", OpenID: "u1"}}
 			var rec state.Record
-			for turn := range 3 {
+			for turn := range 2 {
 				w := write(1, string(value))
 				next, err := b.store.Commit(b.ctx, key, rec, w)
 				if err != nil {
@@ -85,7 +85,7 @@ func largeValues(b *bench) {
 // contextsEnd: callers give up at every moment of a commit. Success is in the store; not sent is not, and never will be; of the
 // rest the winner of the next comparison knows.
 func contextsEnd(b *bench) {
-	const users, turns = 24, 30
+	const users, turns = 12, 16
 	var wg sync.WaitGroup
 	for n := range users {
 		wg.Go(func() {
@@ -93,17 +93,16 @@ func contextsEnd(b *bench) {
 			var rec state.Record
 			for turn := range turns {
 				ctx, cancel := context.WithCancel(b.ctx)
-				gone := make(chan struct{})
-				go func() {
-					defer close(gone)
-					for range n * turn { // a moment, another one each time
+				var givingUp sync.WaitGroup
+				givingUp.Go(func() {
+					for range 20 * n * turn { // a moment, another one each time
 						_ = ctx.Err()
 					}
 					cancel()
-				}()
+				})
 				w := write(1, fmt.Sprint(n, ":", turn))
 				got, err := b.store.Commit(ctx, key, rec, w)
-				<-gone
+				givingUp.Wait()
 				switch {
 				case err == nil:
 					rec = got
