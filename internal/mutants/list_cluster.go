@@ -40,7 +40,7 @@ var clusterMutants = []mutant{
 	},
 	{
 		name: "fenced-before-it-listens", rule: "20", takes: "that a woken process looks at the clock before it handles what waited",
-		file: "cluster/membership.go", old: "	m.notice() // a process", new: "	// a process",
+		file: "cluster/membership.go", old: "	m.notice()\n	m.receive(msg)\n", new: "	m.receive(msg)\n",
 		tests: []string{"cluster.TestWokenProcessFencesItselfFirst"},
 	},
 	{

@@ -43,10 +43,17 @@ var stateMutants = []mutant{
 		tests: []string{"state/jetstream.TestConformance"},
 	},
 	{
-		name: "unknown-is-not-failed-jetstream", rule: "8", takes: "calling a write without an answer unknown",
+		name: "unknown-is-not-failed-jetstream", rule: "8", takes: "calling a write without an answer unknown, in JetStream",
+		file:  "state/jetstream/publish.go",
+		old:   "	if !errors.As(err, &refusal) {\n		return fmt.Errorf(\"%w: %w\", state.ErrUnknown, err)",
+		new:   "	if !errors.As(err, &refusal) {\n		return fmt.Errorf(\"%w: %w\", state.ErrUnavailable, err)",
+		tests: []string{"state/jetstream.TestConformanceFaults"},
+	},
+	{
+		name: "giving-up-is-unknown-jetstream", rule: "8", takes: "calling a write unknown whose caller gave up under way",
 		file: "state/jetstream/publish.go",
 		old:  "		return 0, fmt.Errorf(\"%w: %w\", state.ErrUnknown, ctx.Err())", new: "		return 0, fmt.Errorf(\"%w: %w\", state.ErrUnavailable, ctx.Err())",
-		tests: []string{"state/jetstream.TestConformanceFaults"},
+		tests: []string{"state/jetstream.TestConformance"},
 	},
 	{
 		name: "version-check-redis", rule: "8", takes: "the script's comparison of incarnation, number and write id",
@@ -80,9 +87,8 @@ var stateMutants = []mutant{
 		tests: []string{"actors.TestCommitFaults"},
 	},
 	{
-		name: "not-committed-by-a-won-comparison", rule: "8", takes: "the commit that proves a recorded answer was not given up",
-		file: "actors/user.go",
-		old:  "if !settled && !u.fenced && !u.commit(ctx, u.st) {", new: "if !settled && !u.fenced && u.stopped {",
+		name: "not-committed-by-a-won-comparison", rule: "8", takes: "the commit that proves, before an offer, that its answer was not given up",
+		file: "actors/turn.go", old: "	return u.fenced == u.mails || u.write(ctx, u.st)\n", new: "	return u.stopped || ctx != nil\n",
 		tests: []string{"actors.TestCommitLandsAfterItsActivation"},
 	},
 	{
