@@ -6,6 +6,9 @@ BUILD        := $(CURDIR)/.build
 # How long a whole test run, or one fuzz target, may take.
 TESTTIME     ?= 14m
 FUZZTIME     ?= 20s
+# How many seeds `make sim` runs, and from which on.
+SEEDS        ?= 5000
+FIRST        ?= 0
 # `make chaos`: injections of each fault at least, messages a second, only faults whose name contains FAULTS, FRESH=1 to begin
 # anew after an interruption; and how often the kill test of a single node kills each engine.
 INJECTIONS   ?= 4
@@ -18,7 +21,7 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 GOLANGCI_VER := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev bench test test-short chaos mutants fuzz lint verify generate tools clean
+.PHONY: help build dev bench test test-short chaos sim mutants fuzz lint verify generate tools clean
 
 ##@ Use
 
@@ -49,6 +52,9 @@ chaos: ## many nodes under every fault, INJECTIONS (4) times each, resumable, wi
 	  -long -injections $(INJECTIONS) -rate $(RATE) -faults '$(FAULTS)' $(if $(FRESH),-fresh)
 	$(if $(FAULTS),,go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS))
 	@echo "the table is in $(BUILD)/chaos/table.md"
+
+sim: ## many nodes, users and faults in virtual time: SEEDS (5000) runs from FIRST (0) on; a seed that fails names the command that repeats it
+	cd actors && go test -count=1 -timeout 240m -run '^TestSimulation$$' -args -seeds $(SEEDS) -first $(FIRST)
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
