@@ -285,3 +285,64 @@ func TestUndecodableEntryWaitsForItsLetter(t *testing.T) {
 		}
 	})
 }
+
+// Rule 13: while the log takes nothing, a redelivery leaves no trace, so its absence proves nothing: reply.unknown decides.
+func TestFullLogProvesNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var full atomic.Bool
+		w.opts.LogFull = full.Load
+		w.start()
+		w.door.behave(func(d *door) { d.deaf = true })
+		w.deliver(w.message("u1", "1", "a"))
+		time.Sleep(4 * time.Second)
+		full.Store(true)
+		time.Sleep(2 * time.Second) // WeChat delivers again, and the log does not take it
+		full.Store(false)
+		w.door.behave(func(d *door) { d.deaf, d.gone = false, true })
+		time.Sleep(20 * time.Second)
+		letters := w.log.Letters()
+		for _, l := range letters {
+			if l.GetReason() != ReasonUnknown || l.GetAnswer().GetText().GetContent() != "re: a" {
+				t.Errorf("dead letter %v", l)
+			}
+		}
+		if len(letters) != 1 {
+			t.Errorf("%d dead letters for an answer of which nobody can tell", len(letters))
+		}
+	})
+}
+
+// Rule 13: a former owner may have offered its answer to a delivery that the next one has not read yet. The next one reads up to
+// there before it gives the answer up, or the user would get it twice.
+func TestFormerOffersAreReadFirst(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("a", 2*time.Second)
+		w.start()
+		w.breakStore(func(c memory.Call) memory.Fault {
+			if c.Op == memory.Commit && c.Key.IsCheckpoint() {
+				return memory.Unreached
+			}
+			return memory.None
+		})
+		in := w.message("u1", "1", "a")
+		in.CreateTime = time.Now().Add(-13 * time.Second).Unix() // every delivery looks like the last one, by age
+		first := w.door.open(in)
+		w.door.close(first)
+		w.accept(in, first)
+		second := w.deliver(in)
+		time.Sleep(3 * time.Second)
+		if second.text() != "re: a" {
+			t.Fatalf("the second delivery got %q", second.text())
+		}
+		w.kill()
+		w.breakStore(func(memory.Call) memory.Fault { return memory.None })
+		w.start()
+		time.Sleep(20 * time.Second)
+		if st, _ := w.state("u1"); len(st.Kept) != 0 {
+			t.Error("an answer that was written is kept for the user's next message")
+		}
+		if next := w.deliver(w.message("u1", "2", "b")); next.text() != "re: b" || len(w.log.Letters()) != 0 {
+			t.Errorf("the next message got %q, %d dead letters", next.text(), len(w.log.Letters()))
+		}
+	})
+}

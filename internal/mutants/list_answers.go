@@ -100,6 +100,16 @@ var answerMutants = []mutant{
 		tests: []string{"actors.TestAllRedeliveriesMissedInAnOutage", "actors.TestRedeliveryMissedInAnOutage"},
 	},
 	{
+		name: "a-full-log-proves-nothing", rule: "13", takes: "that a redelivery which the log could not take proves nothing by its absence",
+		file: "actors/answer.go", old: "expected = expected && !m.troubled.After(", new: "expected = expected && !m.readUpTo.Before(",
+		tests: []string{"actors.TestFullLogProvesNothing"},
+	},
+	{
+		name: "former-offers-are-read-first", rule: "13", takes: "reading up to a former owner's offers before its answer is given up",
+		file: "actors/answer.go", old: "	return it.readFrom, false, it.readFrom.IsZero()\n", new: "	return it.readFrom, false, true\n",
+		tests: []string{"actors.TestFormerOffersAreReadFirst"},
+	},
+	{
 		name: "reply-unknown-decides", rule: "13", takes: "reply.unknown for the last delivery",
 		file: "actors/answer.go",
 		old:  "	if it.unknown() && (u.account.Unknown == UnknownNever || recorded.Repeat) {\n", new: "	if it.unknown() && recorded.Repeat {\n",

@@ -81,6 +81,11 @@ var readingMutants = []mutant{
 		tests: []string{"actors.TestCommitFaults"},
 	},
 	{
+		name: "first-checkpoint-over-an-empty-log", rule: "3", takes: "that a first checkpoint is made only where the log has no entries",
+		file: "actors/prepare.go", old: "	if full { // also", new: "	if full && partition < 0 { // also",
+		tests: []string{"actors.TestPrepareOverEntries"},
+	},
+	{
 		name: "missing-checkpoint-is-an-error", rule: "3", takes: "the start error for a log without its checkpoint",
 		file: "actors/takeover.go",
 		old:  "		if full {\n", new: "		if full && o == nil {\n",
@@ -196,6 +201,11 @@ var readingMutants = []mutant{
 		name: "bound-of-one-user", rule: "6", takes: "the bound of one user's queue",
 		file: "actors/user.go", old: "if len(u.queue) >= maxQueued && m.dead == \"\" {", new: "if len(u.queue) >= 1<<30 && m.dead == \"\" {",
 		tests: []string{"actors.TestFlood", "actors.TestFloodBehindAWaitingMessage"},
+	},
+	{
+		name: "one-notice-a-minute", rule: "6", takes: "that a flooding user is told once a minute",
+		file: "conversation/step.go", old: "since.Abs() < FloodNoticeEvery {", new: "since.Abs() < 0*FloodNoticeEvery {",
+		tests: []string{"actors.TestFloodNotice", "conversation.TestScripts"},
 	},
 	{
 		name: "unreadable-record-ends", rule: "6", takes: "the end of messages whose user's record cannot be read",

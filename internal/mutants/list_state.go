@@ -161,6 +161,16 @@ var stateMutants = []mutant{
 		tests: []string{"conversation.TestScripts"},
 	},
 	{
+		name: "replay-of-a-forgotten-key", rule: "10", takes: "the dead letter for a replay whose key may have been forgotten early",
+		file: "conversation/step.go", old: "if s.HorizonMS > 0 && a.created()*1000", new: "if s.HorizonMS > 1<<62 && a.created()*1000",
+		tests: []string{"conversation.TestScripts"},
+	},
+	{
+		name: "unsettled-keys-are-known", rule: "10", takes: "knowing a message under way whatever its ring of keys forgot",
+		file: "conversation/step.go", old: "	if o, ok := s.underWay(a.Key); ok {\n", new: "	if o, ok := s.underWay(a.Key); ok && now.IsZero() {\n",
+		tests: []string{"conversation.TestUnsettledKeysAreKnown"},
+	},
+	{
 		name: "recorded-answers-stay", rule: "10", takes: "keeping a recorded answer for a minute after it was settled",
 		file: "conversation/step.go", old: "		drop := settled > settledAnswers || r.AtMS < cutoff\n", new: "		drop := settled > 0 || r.AtMS < cutoff\n",
 		tests: []string{"conversation.TestScripts"},
