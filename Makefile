@@ -11,8 +11,8 @@ SEEDS        ?= 5000
 FIRST        ?= 0
 # `make chaos`: injections of each fault at least, messages a second, only faults whose name contains FAULTS, FRESH=1 to begin
 # anew after an interruption; and how often the kill test of a single node kills each engine.
-INJECTIONS   ?= 4
-RATE         ?= 90
+INJECTIONS   ?= 6
+RATE         ?= 110
 FAULTS       ?=
 FRESH        ?=
 KILLS        ?= 20
@@ -44,7 +44,7 @@ test: ## all tests with the race detector; installs what they need where it can
 test-short: ## the quick tests, without the race detector, real processes and the browser
 	go test -short -timeout 3m ./...
 
-chaos: ## many nodes under every fault, INJECTIONS (4) times each, resumable, with a table (40 minutes); then a single node killed KILLS (20) times
+chaos: ## many nodes under every fault, INJECTIONS (6) times each, resumable, with a table (25 minutes); then a single node killed KILLS (20) times
 	.ci/need go redis-server
 	@mkdir -p $(BUILD)/chaos
 	go test -c -o $(BUILD)/chaos/chaos.test ./internal/chaos

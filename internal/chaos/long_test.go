@@ -84,7 +84,9 @@ func longLegs(t *testing.T, p *progress, s *status, nats int) bool {
 			}
 			for _, v := range append(done.Violations, done.Breaches...) {
 				s.print("VIOLATION: %s: %s", f.name, v)
-				t.Errorf("%s: %s", f.name, v)
+			}
+			if n := len(done.Violations) + len(done.Breaches); n > 0 {
+				t.Errorf("%s: %d violations", f.name, n) // which, says the end, also after an interruption
 			}
 			if err := p.add(done); err != nil {
 				t.Fatal(err)

@@ -18,8 +18,8 @@ import (
 
 var (
 	long       = flag.Bool("long", false, "the long form: several injections of each fault, resumable, with a table")
-	injections = flag.Int("injections", 4, "injections of each fault in the long form")
-	rate       = flag.Int("rate", 90, "messages a second in the long form")
+	injections = flag.Int("injections", 6, "injections of each fault in the long form")
+	rate       = flag.Int("rate", 110, "messages a second in the long form")
 	fresh      = flag.Bool("fresh", false, "long form: begin anew, whatever an interrupted run has done")
 	only       = flag.String("faults", "", "only faults whose name contains this text")
 	keep       = flag.Bool("keep", false, "keep the files of runs without a violation, too")
