@@ -19,7 +19,6 @@ const (
 	maxBatch      = 512     // operations that share a round trip
 	maxBatchBytes = 4 << 20 // of their values, but at least one operation
 	maxRedirects  = 4       // how often an operation follows a cluster that moves its slot
-	callBytes     = 64      // about what an operation costs besides its value
 )
 
 // The life of an operation. Only its caller abandons it, only a lane takes it.
@@ -98,19 +97,21 @@ type batcher struct {
 	mu      sync.Mutex
 	queue   []*op
 	closed  bool
-	arrived chan struct{} // has an element when a lane should look
+	arrived chan struct{} // has an element when a lane should look; never closed, since add may be about to send
+	ending  chan struct{} // closed by stop
 	lanes   sync.WaitGroup
+	busy    atomic.Int32 // lanes in a round trip
 }
 
-// start starts the lanes; each ends when close is called.
+// start starts the lanes; each ends when stop is called.
 func (b *batcher) start(lanes int) {
-	b.arrived = make(chan struct{}, 1)
+	b.arrived, b.ending = make(chan struct{}, 1), make(chan struct{})
 	for range lanes {
 		b.lanes.Go(b.lane)
 	}
 }
 
-// add queues an operation; after close it is refused.
+// add queues an operation; after stop it is refused.
 func (b *batcher) add(o *op) {
 	b.mu.Lock()
 	if b.closed {
@@ -130,17 +131,16 @@ func (b *batcher) wake() {
 	}
 }
 
-// close refuses what waits and returns when the lanes have ended: within one exchange's timeout.
-func (b *batcher) close() {
+// stop refuses what waits and what comes later. The lanes end with the exchange that they are in; lanes.Wait waits for them.
+func (b *batcher) stop() {
 	b.mu.Lock()
 	first := !b.closed
 	b.closed = true
 	b.mu.Unlock()
 	b.refuse(errClosed)
 	if first {
-		close(b.arrived)
+		close(b.ending)
 	}
-	b.lanes.Wait()
 }
 
 // refuse fails all that waits: it was not sent, and will not be.
@@ -156,15 +156,16 @@ func (b *batcher) refuse(why error) {
 	}
 }
 
-// lane does one round trip after the other.
+// lane does one round trip after the other until stop is called.
 func (b *batcher) lane() {
 	for {
-		_, open := <-b.arrived
+		select {
+		case <-b.arrived:
+		case <-b.ending:
+			return
+		}
 		for batch := b.take(); len(batch) > 0; batch = b.take() {
 			b.run(batch)
-		}
-		if !open {
-			return
 		}
 	}
 }
@@ -188,16 +189,15 @@ func (b *batcher) take() []*op {
 		b.queue = nil
 	} else {
 		b.queue = b.queue[n:]
-		select { // another lane can begin with the rest
-		case b.arrived <- struct{}{}:
-		default:
-		}
+		b.wake() // another lane can begin with the rest
 	}
 	return batch
 }
 
 // run sends a batch and hands out what comes back.
 func (b *batcher) run(batch []*op) {
+	b.busy.Add(1)
+	defer b.busy.Add(-1)
 	b.metrics.batch.Observe(float64(len(batch)))
 	timer := prometheus.NewTimer(b.metrics.roundTrip)
 	err := b.exchange(batch, false)

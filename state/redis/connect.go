@@ -53,10 +53,17 @@ func (n *node) batcher(o *op) *batcher {
 	return &n.reads
 }
 
-// close returns when nothing is under way any more.
+// stop refuses what waits and what comes later.
+func (n *node) stop() {
+	n.reads.stop()
+	n.writes.stop()
+}
+
+// close stops and returns when nothing is under way any more.
 func (n *node) close() error {
-	n.reads.close()
-	n.writes.close()
+	n.stop()
+	n.reads.lanes.Wait()
+	n.writes.lanes.Wait()
 	return n.client.Close()
 }
 

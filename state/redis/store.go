@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 
 	"hongyan/state"
 )
@@ -39,6 +40,7 @@ type Store struct {
 	metrics  *metrics
 	topology *topology
 	markTTL  string // of a deleted record's mark, in milliseconds
+	closing  sync.Once
 }
 
 var _ state.Store = (*Store)(nil)
@@ -89,10 +91,14 @@ func (s *Store) greet(ctx context.Context) error {
 	return nil
 }
 
-// Close refuses what waits, waits for what is under way, and gives the metrics back. It takes one OpTimeout at most.
+// Close refuses what waits, waits for what is under way, and gives the metrics back. It takes as long as one exchange with a
+// silent server at most: OpTimeout, or two where the server had forgotten the script. Later calls do nothing.
 func (s *Store) Close() error {
-	err := s.topology.close()
-	s.metrics.unregister()
+	var err error
+	s.closing.Do(func() {
+		err = s.topology.close()
+		s.metrics.unregister()
+	})
 	return err
 }
 

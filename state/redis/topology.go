@@ -249,6 +249,9 @@ func (t *topology) close() error {
 	t.closed = true
 	nodes := slices.Collect(maps.Values(t.nodes))
 	t.mu.Unlock()
+	for _, n := range nodes { // all at once, so that all of them take no longer than one
+		n.stop()
+	}
 	var err error
 	for _, n := range nodes {
 		err = errors.Join(err, n.close())
