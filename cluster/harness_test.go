@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 func libraryLeaks() []goleak.Option {
 	var options []goleak.Option
 	for _, f := range []string{
-		"actor.NewDeadLetter.NewThrottle.func3.1", "actor.NewThrottle.func1.1",
+		"actor.NewDeadLetter.NewThrottle.func3.1", "actor.NewDeadLetter.NewThrottle.func4.1", "actor.NewThrottle.func1.1",
 		"cluster.NewGossipActor.NewThrottleWithLogger.func2.1", "cluster.(*Gossiper).StartGossiping.NewThrottle.func3.1",
 		"cluster.newInformer.NewThrottle.func1.1",
 	} {

@@ -161,6 +161,11 @@ func TestDeafNodeJudgesNobody(t *testing.T) {
 	clock := newSkippingClock()
 	m := judging(t, clock)
 	m.take(beatOf(otherID))
+	for range 3 { // the last that is heard is its own word
+		clock.skip(tick)
+		m.judge()
+	}
+	m.take(&nats.Msg{Subject: "hy.member.test.hb", Data: m.self.encode()})
 	for range 25 { // 2.5 s without a word from anybody
 		clock.skip(tick)
 		m.judge()
