@@ -3,11 +3,9 @@ package chaos
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -16,24 +14,6 @@ const diskFull = -1
 
 // diskSize is small enough to be filled at once, and large enough for what a leg writes.
 const diskSize = "96m"
-
-// smallDisk mounts a tmpfs until the test ends.
-func smallDisk(t *testing.T, dir string) (string, error) {
-	path := filepath.Join(dir, "disk")
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return "", err
-	}
-	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, "size="+diskSize); err != nil {
-		return "", fmt.Errorf("mount a tmpfs on %s: %w. The test of a full disk needs the right to mount: run it as root, or in a user "+
-			"and mount namespace of its own: unshare --user --map-root-user --mount go test ./internal/chaos", path, err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(path, 0); err != nil {
-			t.Errorf("unmount %s: %v", path, err)
-		}
-	})
-	return path, nil
-}
 
 // fillDisk takes all the space that is left under the log, and gives it back. JetStream may need a restart then, which an operator
 // would make; the log may not tell `success` for what it does not have, and readiness has to say so.

@@ -30,6 +30,9 @@ var workFolder string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if !testing.Short() {
+		becomeRoot()
+	}
 	var err error
 	if workFolder, err = os.MkdirTemp("", "hongyan-chaos-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
