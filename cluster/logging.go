@@ -11,7 +11,8 @@ import (
 
 // libraryLogger is what proto.actor logs through. It drops everything below Info, and of what the library attaches it keeps
 // only what cannot hold a user: messages and panics become their type, actors their partition. The library's Info, a dozen
-// lines at every start, is Debug here.
+// lines at every start, is Debug here, and its Error a Warn: nearly all of them say that a peer's connection ended, which the
+// membership judges.
 func libraryLogger(l *slog.Logger) *slog.Logger {
 	return slog.New(discreet{l.Handler()}).With("part", "proto.actor")
 }
@@ -26,7 +27,7 @@ func demoted(level slog.Level) slog.Level {
 	if level < slog.LevelWarn {
 		return slog.LevelDebug
 	}
-	return level
+	return slog.LevelWarn
 }
 
 func (d discreet) Handle(ctx context.Context, r slog.Record) error {
