@@ -53,7 +53,7 @@ var stateMutants = []mutant{
 		name: "giving-up-is-unknown-jetstream", rule: "8", takes: "calling a write unknown whose caller gave up under way",
 		file: "state/jetstream/publish.go",
 		old:  "		return 0, fmt.Errorf(\"%w: %w\", state.ErrUnknown, ctx.Err())", new: "		return 0, fmt.Errorf(\"%w: %w\", state.ErrUnavailable, ctx.Err())",
-		tests: []string{"state/jetstream.TestConformance"},
+		tests: []string{"state/jetstream.TestGivingUpIsUnknown"},
 	},
 	{
 		name: "version-check-redis", rule: "8", takes: "the script's comparison of incarnation, number and write id",
@@ -93,7 +93,7 @@ var stateMutants = []mutant{
 	},
 	{
 		name: "stale-owner-steps-down", rule: "8", takes: "that an owner whose write was refused as stale steps down",
-		file: "actors/user.go", old: "		ctx.Send(u.shared.pid, &evicted{err: err})\n	}\n	if u.ctx.Err()", new: "	}\n	if u.ctx.Err()",
+		file: "actors/partition.go", old: "		p.stepDown(ctx, \"a later owner has written\", m.err)\n", new: "",
 		tests: []string{"actors.TestStaleOwnerStepsDown"}, hangs: true,
 	},
 	{
@@ -128,12 +128,12 @@ var stateMutants = []mutant{
 		name: "dedupe-key", rule: "10", takes: "recording the key of what was committed",
 		file: "conversation/step.go",
 		old:  "	keys := s.Keys.with(KnownKey{Key: a.Key, Outcome: o, LogTime: a.LogTime})", new: "	keys := s.Keys",
-		tests: []string{"actors.TestReplayAfterTheActivationEnded", "actors.TestTakeoverReadsAgain"},
+		tests: []string{"actors.TestLateAnswerIsKept", "conversation.TestScripts"},
 	},
 	{
 		name: "duplicates-are-looked-up", rule: "10", takes: "looking a message up among the known keys",
 		file: "conversation/step.go", old: "	if k, ok := s.Keys.Find(a.Key); ok {\n", new: "	if k, ok := s.Keys.Find(a.Key); ok && now.IsZero() {\n",
-		tests: []string{"actors.TestReplayAfterTheActivationEnded", "actors.TestTakeoverReadsAgain"},
+		tests: []string{"actors.TestLateAnswerIsKept", "conversation.TestScripts"},
 	},
 	{
 		name: "key-has-the-sender", rule: "10", takes: "the sender in the dedupe key",
