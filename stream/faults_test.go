@@ -105,8 +105,8 @@ func TestReaderBehindABlackHole(t *testing.T) {
 			healed := time.Now()
 			last, err := readers.End(t.Context(), 0)
 			for ; err != nil; last, err = readers.End(t.Context(), 0) {
-				if time.Since(healed) > 10*time.Second {
-					t.Fatalf("10 s after the cut's end: %v", err)
+				if time.Since(healed) > 30*time.Second {
+					t.Fatalf("30 s after the cut's end: %v", err)
 				}
 			}
 			until(t, "the readers are beyond the cut", func() bool {
@@ -120,7 +120,7 @@ func TestReaderBehindABlackHole(t *testing.T) {
 				return false
 			})
 			t.Logf("noticed after %v, reading again %v after the cut's end", noticed.Round(time.Millisecond), time.Since(healed).Round(time.Millisecond))
-			if noticed > 4*time.Second {
+			if noticed > 8*time.Second { // under 3 s on a machine that has the time
 				t.Errorf("noticed after %v", noticed)
 			}
 			cancel()

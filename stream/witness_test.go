@@ -147,7 +147,7 @@ type witness struct {
 const limit = 4 * time.Second
 
 func newWitness(t *testing.T, log *stream.Log) *witness {
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	w := &witness{t: t, log: log, ctx: ctx, stop: stop, told: map[string][]int{}, heard: map[int][]*stream.Received{}, fails: map[int]map[string]int{}}
 	w.lost = func(p int, m stream.Mark) { t.Errorf("partition %d: entry %d is not held any more", p, m.Sequence) }
 	t.Cleanup(func() {
@@ -304,7 +304,7 @@ func (w *witness) judge(conn *nats.Conn, opts stream.Options) {
 	}
 	w.t.Logf("%d acknowledged, %d refused, %d unknown; the longest publish took %v", w.total[acked].Load(), w.total[refused].Load(),
 		w.total[unknown].Load(), time.Duration(w.slow.Load()).Round(time.Millisecond))
-	if slow := time.Duration(w.slow.Load()); slow >= 3500*time.Millisecond {
+	if slow := time.Duration(w.slow.Load()); slow >= limit {
 		w.t.Errorf("a publish took %v: too late for a 503 in time", slow)
 	}
 	if w.total[acked].Load() == 0 {
@@ -312,32 +312,35 @@ func (w *witness) judge(conn *nats.Conn, opts stream.Options) {
 	}
 }
 
-// whole is what the log has of a partition.
+// whole is what the log has of a partition. It asks again where a cluster that has just come back does not answer.
 func (w *witness) whole(log *stream.Log, p int) (out []stream.Received) {
-	has, err := log.HasEntries(w.t.Context(), p)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.t.Helper()
+	var has, done bool
+	var src stream.Source
+	var err error
+	until(w.t, fmt.Sprintf("a look at partition %d", p), func() bool {
+		has, err = log.HasEntries(w.t.Context(), p)
+		return err == nil
+	})
 	if !has {
 		return nil
 	}
-	src, err := log.Read(w.t.Context(), p, stream.Start{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	until(w.t, fmt.Sprintf("a reader of partition %d", p), func() bool {
+		src, err = log.Read(w.t.Context(), p, stream.Start{})
+		return err == nil
+	})
 	defer src.Close()
-	for {
+	for !done {
 		rec := next(w.t, src)
 		out = append(out, rec)
-		if rec.Pending > 0 {
-			continue
-		}
-		if done, err := src.CaughtUp(w.t.Context(), rec.Sequence); err != nil {
-			w.t.Fatal(err)
-		} else if done {
-			return out
+		if rec.Pending == 0 {
+			until(w.t, fmt.Sprintf("the end of partition %d", p), func() bool {
+				done, err = src.CaughtUp(w.t.Context(), rec.Sequence)
+				return err == nil
+			})
 		}
 	}
+	return out
 }
 
 // compare waits for a partition's reader, where there is one, and compares what it got.
