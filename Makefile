@@ -21,7 +21,7 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 GOLANGCI_VER := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev bench test test-short chaos sim mutants fuzz lint verify generate tools clean
+.PHONY: help build dev bench test test-short chaos compose sim mutants fuzz lint verify generate tools clean
 
 ##@ Use
 
@@ -55,6 +55,9 @@ chaos: ## many nodes under every fault, INJECTIONS (6) times each, resumable, wi
 
 sim: ## many nodes, users and faults in virtual time: SEEDS (5000) runs from FIRST (0) on; a seed that fails names the command that repeats it
 	cd actors && go test -count=1 -timeout 240m -run '^TestSimulation$$' -args -seeds $(SEEDS) -first $(FIRST)
+
+compose: ## docker-compose.yml on a Docker engine of its own: up, traffic, kills, scaling; needs root on Debian
+	deploy/check/run.sh
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \

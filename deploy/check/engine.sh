@@ -47,9 +47,11 @@ docker version --format 'engine {{.Server.Version}}, client {{.Client.Version}}'
 docker info --format 'storage {{.Driver}}, cgroup v{{.CgroupVersion}}'
 
 # The base, and one image under each name that the Dockerfile and the composition use.
-tar -C "$materials/debian" -c . | docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - check-base >/dev/null
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+tar -C "$materials/debian" -c . | docker import --change "ENV PATH=$path" - check-base >/dev/null
 build() { # image, folder for COPY; the Dockerfile comes on the standard input
-  docker build -q -t "$1" -f - "$2" >/dev/null && echo "built $1"
+  docker build -q -t "$1" -f - "$2" >/dev/null 2>"$materials/build.log" || { cat "$materials/build.log" >&2; return 1; }
+  echo "built $1"
 }
 image() { grep -o "image: $1:[^ ]*" docker-compose.yml | head -n 1 | cut -d' ' -f2; }
 build "$(image nginx)" deploy/check <<'END'
@@ -68,12 +70,10 @@ FROM check-base
 COPY nats-server /usr/local/bin/nats-server
 CMD ["nats-server"]
 END
-build "$(sed -n 's/^FROM \(golang[^ ]*\) .*/\1/p' Dockerfile)" "$materials/golang" <<'END'
-FROM check-base
-COPY usr/local/go /usr/local/go
-COPY modules /modules
-ENV GOPATH=/go GOTOOLCHAIN=local GOPROXY=file:///modules GONOSUMDB=* PATH=/go/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-END
+golang=$(sed -n 's/^FROM \(golang[^ ]*\) .*/\1/p' Dockerfile)
+tar -c -C "$materials/debian" . -C "$materials/golang" usr modules cache | docker import --change "ENV PATH=/usr/local/go/bin:$path" \
+  --change 'ENV GOPATH=/go GOCACHE=/cache GOTOOLCHAIN=local GOPROXY=file:///modules GONOSUMDB=*' - "$golang" >/dev/null
+echo "built $golang"
 
 export COMPOSE=${COMPOSE:-docker-compose}
 cd internal/compose

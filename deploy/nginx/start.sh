@@ -13,11 +13,11 @@ watch() {
   known=$(addresses)
   while sleep 1; do
     now=$(addresses)
-    if [ -n "$now" ] && [ "$now" != "$known" ] && nginx -s reload 2>/dev/null; then
+    if [ -n "$now" ] && [ "$now" != "$known" ] && nginx -e /dev/stderr -s reload 2>/dev/null; then
       known=$now
     fi
   done
 }
 
 watch &
-exec nginx -g 'daemon off;'
+exec nginx -e /dev/stderr -g 'daemon off;'
