@@ -201,7 +201,9 @@ func (v *validator) nats() {
 	}
 	v.tls("nats.tls", n.TLS, false)
 	if n.Monitor != "" {
-		v.url("nats.monitor", n.Monitor, "http://host:8222", "http", "https")
+		for server := range strings.SplitSeq(n.Monitor, ",") {
+			v.url("nats.monitor", strings.TrimSpace(server), "http://host:8222", "http", "https")
+		}
 	}
 	if n.Embedded() {
 		if n.Replicas > 1 {

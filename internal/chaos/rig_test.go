@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,7 +142,11 @@ func (r *rig) startNATS(ctx context.Context, o rigOptions) error {
 			return err
 		}
 	}
-	r.layout.natsMonitor = r.servers[0].Monitor()
+	var monitors []string
+	for _, n := range r.servers {
+		monitors = append(monitors, n.Monitor())
+	}
+	r.layout.natsMonitor = strings.Join(monitors, ",")
 	return nil
 }
 

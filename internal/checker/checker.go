@@ -98,6 +98,7 @@ type Verdict struct {
 	Unaccepted int            // messages that the log never had: the engine was down at each delivery
 	Excused    int            // accepted messages with the banner because the engine was down at the last delivery
 	Thinking   int            // last deliveries that got the thinking text
+	Late       int            // messages that nobody can judge: the platform itself ended their last delivery long after its time
 	Unknown    []string       // answers that are dead letters because nobody can tell whether they arrived
 	Dead       map[string]int // messages and answers that are dead letters for another reason, by reason
 	Inversions int            // answers of one user that the platform noted in the other order, within its own scheduling
@@ -107,8 +108,9 @@ type Verdict struct {
 func (v *Verdict) String() string {
 	return fmt.Sprintf("accepted %d, committed turns %d, answers received %d (%d by a redelivery, %d merged into another reply), "+
 		"dead letters with unknown delivery %d and others %v, never accepted %d, banners while the engine was down %d, thinking texts %d, "+
+		"not to be judged because the platform was late %d, "+
 		"noted the other way round %d by %v at most; violations %d", v.Accepted, v.Turned, v.Delivered, v.Redelivery, v.Merged,
-		len(v.Unknown), v.Dead, v.Unaccepted, v.Excused, v.Thinking, v.Inversions, v.Widest, len(v.Violations))
+		len(v.Unknown), v.Dead, v.Unaccepted, v.Excused, v.Thinking, v.Late, v.Inversions, v.Widest, len(v.Violations))
 }
 
 // fault notes a violation.
@@ -121,12 +123,22 @@ func (v *Verdict) fault(format string, args ...any) {
 // a whole delivery, which the checker proves from the order of events alone; this bound only has to lie below that.
 const scheduling = 4 * time.Second
 
+// starved is by how much the platform may be late to cut a delivery off. Later than that, this machine was so busy that the platform's
+// five seconds say nothing: the reply may have come in time and have waited, unread, beside the clock.
+const starved = 250 * time.Millisecond
+
 // Told is one message as the platform knows it.
 type Told struct {
 	OpenID, MsgID, Text string
 	Sent, Received      map[int]simulator.Record // by delivery
 	Last                int
 	End                 simulator.Record
+}
+
+// late tells whether the platform cut the last delivery off too late to be believed.
+func (m *Told) late() bool {
+	last := m.Received[m.Last]
+	return last.Outcome == simulator.OutcomeCutoff && last.ElapsedMS > float64((simulator.DefaultCutoff+starved)/time.Millisecond)
 }
 
 // given is one answer text in the hands of its user.
@@ -169,7 +181,7 @@ func Check(s Story) *Verdict {
 			continue
 		}
 		v.turns(openID, entries, shown, s.Journal.Dead)
-		v.answers(openID, entries, got, s.Journal.Dead)
+		v.answers(openID, entries, got, s.Journal.Dead, byName)
 	}
 	for answer := range got {
 		if !asked[answer] {
@@ -269,6 +281,10 @@ func (v *Verdict) end(m *Told, accepted bool, down []Outage) {
 		return
 	}
 	v.Accepted++
+	if m.End.Banner && m.late() {
+		v.Late++
+		return
+	}
 	if m.End.Banner {
 		if last.Outcome == simulator.OutcomeRefused && wasDown(down, m.Sent[m.Last].At, last.At) {
 			v.Excused++
@@ -344,7 +360,7 @@ func firstDifference(a, b []string) (int, bool) {
 func around(all []string, i int) []string { return all[min(i, len(all)):min(i+4, len(all))] }
 
 // answers: each reached its user exactly once, in the order of the log, or is a dead letter because nobody can tell.
-func (v *Verdict) answers(openID string, entries []Entry, got map[string][]given, dead []DeadLetter) {
+func (v *Verdict) answers(openID string, entries []Entry, got map[string][]given, dead []DeadLetter, told map[string]*Told) {
 	type placed struct {
 		name string
 		given
@@ -361,6 +377,8 @@ func (v *Verdict) answers(openID string, entries []Entry, got map[string][]given
 			continue
 		case len(answers) == 0 && buried >= 0 && dead[buried].Reason != "":
 			v.Dead[dead[buried].Reason]++
+			continue
+		case len(answers) == 0 && told[openID+"/"+e.MsgID] != nil && told[openID+"/"+e.MsgID].late():
 			continue
 		case len(answers) == 0:
 			v.fault("the answer to %s reached nobody, and no dead letter accounts for it", e.Text)

@@ -146,6 +146,11 @@ func TestChecker(t *testing.T) {
 			answer(s, "m4", 1).Content = "《4》"
 			s.Journal.Dead = []DeadLetter{{OpenID: "u", Key: "k3"}}
 		}, "reached nobody"},
+		"a banner at the platform's time": {func(s *Story) {
+			r := s.find(simulator.RecordReceived, "m3", 3)
+			r.Outcome, r.ElapsedMS, r.Answer = simulator.OutcomeCutoff, 5100, nil
+			s.find(simulator.RecordEnd, "m3", 0).Banner = true
+		}, "fault banner"},
 		"no end": {func(s *Story) {
 			s.Witness = slices.DeleteFunc(s.Witness, func(r simulator.Record) bool { return r.Kind == simulator.RecordEnd && r.MsgID == "m1" })
 		}, "no end"},
@@ -166,6 +171,15 @@ func TestChecker(t *testing.T) {
 		answer(&s, "m4", 1).Content = "《4》"
 		s.Journal.Dead = []DeadLetter{{OpenID: "u", Key: "k3", Reason: "unknown"}}
 		if v := Check(s); len(v.Violations) > 0 || len(v.Unknown) != 1 {
+			t.Errorf("%v: %q", v, v.Violations)
+		}
+		// The platform was so late that its own five seconds prove nothing.
+		s = fable()
+		answer(&s, "m4", 1).Content = "《4》"
+		r := s.find(simulator.RecordReceived, "m3", 3)
+		r.Outcome, r.ElapsedMS, r.Answer = simulator.OutcomeCutoff, 5400, nil
+		s.find(simulator.RecordEnd, "m3", 0).Banner = true
+		if v := Check(s); len(v.Violations) > 0 || v.Late != 1 {
 			t.Errorf("%v: %q", v, v.Violations)
 		}
 		// A message that ended as a dead letter has no turn and no answer.

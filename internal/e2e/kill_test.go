@@ -107,6 +107,9 @@ func report(t *testing.T, v *checker.Verdict) {
 	if len(v.Unknown) > handful {
 		t.Errorf("%d answers are dead letters because nobody knows their delivery: %v", len(v.Unknown), v.Unknown)
 	}
+	if v.Late > handful {
+		t.Errorf("%d messages could not be judged, because this machine was too busy for the platform itself", v.Late)
+	}
 	if v.Excused+v.Unaccepted > handful {
 		t.Errorf("%d messages met a dead engine at their last delivery: this run shows too little", v.Excused+v.Unaccepted)
 	}
