@@ -173,11 +173,12 @@ func (s *segment) fits(found jetstream.Stream) error {
 		"a log: set them as they were, or remove the old log", ErrLayout, s.name, len(have), len(want))
 }
 
-// comingUp tells whether an error may go away by itself while servers start: no leader, too few servers, no answer.
+// comingUp tells whether an error may go away by itself while servers start (no leader, too few servers, no answer), or while several
+// workers make the stream at once: the server then reserves its room for each of them.
 func comingUp(err error) bool {
 	var refusal *jetstream.APIError
 	if errors.As(err, &refusal) {
-		return refusal.ErrorCode == codeNoLeader || refusal.ErrorCode == codeNoPeers || refusal.ErrorCode == codeNotLeader
+		return slices.Contains([]jetstream.ErrorCode{codeNoLeader, codeNoPeers, codeNotLeader, codeStorageExceeded}, refusal.ErrorCode)
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected)

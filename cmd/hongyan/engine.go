@@ -177,6 +177,7 @@ func (e *engine) serve(ctx, base context.Context) error {
 	owning, stopOwning := context.WithCancel(base)
 	defer stopOwning()
 	g.Go(func() error { return e.peers.answer(base) })
+	g.Go(func() error { return e.journal.Run(base) })
 	for _, bot := range e.rules {
 		g.Go(func() error { return bot.Run(base) })
 	}

@@ -68,7 +68,7 @@ func Open(ctx context.Context, conn *nats.Conn, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state bucket %s: %w", opts.Bucket, err)
 	}
-	stream, err := publisher.CreateOrUpdateStream(ctx, config)
+	stream, err := ensure(ctx, publisher, config)
 	if err != nil {
 		return nil, fmt.Errorf("open state bucket %s: %w; check that NATS runs with JetStream, has space left for %d bytes "+
 			"and at least %d server(s)", opts.Bucket, err, max(opts.MaxBytes, 0), opts.Replicas)

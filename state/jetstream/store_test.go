@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -228,4 +229,31 @@ func TestOpenErrorsSayWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "at least 3 server(s)") {
 		t.Fatalf("three replicas on one server: %v", err)
 	}
+}
+
+// Workers that start together make the bucket at the same moment, and the server reserves its room for each of them while it does.
+func TestWorkersOpenTogether(t *testing.T) {
+	t.Parallel()
+	const room = 64 << 20
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "tight", JetStream: true, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true, JetStreamMaxStore: room + 1<<20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { stopServer(ns) })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	var workers sync.WaitGroup
+	for range 8 {
+		js := connect(t, ns)
+		workers.Go(func() {
+			if _, err := Open(t.Context(), js.Conn(), Options{MaxBytes: room, OpTimeout: 20 * time.Second}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	workers.Wait()
 }
