@@ -24,7 +24,8 @@ if head ~= '' then
   id = string.sub(head, 3, 18) .. string.sub(head, 27, 34)
 end
 
--- Refused because it is there already is a success. It is written once more, so that WAIT waits for it on this connection too.
+-- Refused because it is there already is a success. Its header is written once more, since WAIT promises something of this
+-- connection's own writes only, and the first one may have come over another (Redis 7.0 in fact waits for everybody's).
 local found
 if ttl == '' then
   found = alive and string.sub(head, 27, 34) == string.sub(new, 27, 34)
