@@ -79,6 +79,9 @@ func (r *rig) run(ctx context.Context, list []fault, times func(fault) int, rate
 func (r *rig) injectAll(ctx context.Context, f fault, times int, done *row) error {
 	for k := range times {
 		pause(ctx, time.Duration(r.chance.Int64N(int64(betweenMost))))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		pushed, _, banners := r.log.counts()
 		r.say("%s, %d of %d", f.name, k+1, times)
 		i, err := f.inject(ctx, r)

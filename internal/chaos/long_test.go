@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,8 +31,14 @@ func TestLong(t *testing.T) {
 	if n := len(p.Rows); n > 0 {
 		s.print("goes on: %d faults are done already (-fresh begins anew)", n)
 	}
+	// Ctrl-C ends the leg and everything that runs, in order; the legs before it stay done.
+	ctx, cancel := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
 	for _, nats := range []int{1, 3, diskFull} {
-		if !longLegs(t, p, s, nats) {
+		if !longLegs(ctx, t, p, s, nats) {
+			if ctx.Err() != nil {
+				s.print("interrupted: the same command goes on behind the %d faults that are done", len(p.Rows))
+			}
 			return
 		}
 	}
@@ -48,7 +56,7 @@ func TestLong(t *testing.T) {
 }
 
 // longLegs makes the faults of one rig that are not done yet. It returns false where the run has to end.
-func longLegs(t *testing.T, p *progress, s *status, nats int) bool {
+func longLegs(ctx context.Context, t *testing.T, p *progress, s *status, nats int) bool {
 	var list []fault
 	for _, f := range chosen(nats) {
 		if !p.done(f.name) {
@@ -76,7 +84,7 @@ func longLegs(t *testing.T, p *progress, s *status, nats int) bool {
 		s.watch(r)
 		defer s.watch(nil)
 		for _, f := range list {
-			done, err := longLeg(t.Context(), r, f)
+			done, err := longLeg(ctx, r, f)
 			if err != nil {
 				good = false
 				t.Errorf("%s: %v", f.name, err)
