@@ -122,3 +122,37 @@ func TestFailedTakeoverKillsNoEntry(t *testing.T) {
 		}
 	})
 }
+
+// Rule 5: deaths over an entry are counted though each owner first finds an entry before it, which had its end under the owner before
+// but not in the checkpoint: the name of that one must not wipe the count out.
+func TestDeadlyEntryBehindASettledOne(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("innocent", time.Hour)
+		w.bot.slow("deadly", time.Hour)
+		w.start()
+		w.deliver(w.message("u1", "1", "innocent"))
+		s := w.deliver(w.message("u2", "2", "deadly"))
+		for range 5 {
+			w.kill()
+			w.start()
+		}
+		w.kill()
+		w.bot.slow("innocent", 0)
+		for deaths := range 5 {
+			w.start()
+			if s.isDone() {
+				break
+			}
+			if deaths == 4 {
+				t.Fatalf("the deadly entry lives: checkpoint %+v", w.checkpoint())
+			}
+			w.kill() // before the first tick: at once, as such entries do
+		}
+		for _, l := range w.log.Letters() {
+			if l.GetReason() != ReasonDeadly || l.GetInbound().GetText().GetContent() != "deadly" {
+				t.Errorf("dead letter %v", l)
+			}
+		}
+		w.wantSaid("u1", "innocent")
+	})
+}

@@ -65,6 +65,14 @@ func (c checkpoint) ledger() (*ledger, error) {
 	return l, nil
 }
 
+// without is the checkpoint over a log that has lost m and written on. Whoever takes over looks for the newest entry, finds m missing
+// as this owner did, and begins a new generation that reads from before m (DESIGN §3 rule 4).
+func (c checkpoint) without(m stream.Mark) checkpoint {
+	c.Newest, c.NewestNS = m.Sequence, nanos(m.LogTime)
+	c.FloorNS = min(c.FloorNS, c.NewestNS)
+	return c
+}
+
 func (c checkpoint) newest() stream.Mark {
 	return stream.Mark{Sequence: c.Newest, LogTime: instant(c.NewestNS)}
 }

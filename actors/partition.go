@@ -67,9 +67,11 @@ type partition struct {
 	gate        *gate
 	stopReading context.CancelFunc
 	pumps       sync.WaitGroup
-	readUpTo    uint64    // newest sequence taken from the pump
-	readTime    time.Time // its log time
-	troubled    time.Time // when the log was last known not to work
+	readUpTo    uint64        // newest sequence taken from the pump
+	readTime    time.Time     // its log time
+	troubled    time.Time     // when the log was last known not to work
+	gaps        []stream.Mark // entries before a gap, to be looked at once more
+	missing     stream.Mark   // an entry that the log has lost
 	held        []stream.Received
 	batch       batch // of careful hand-over
 
@@ -117,6 +119,7 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.begin(ctx)
 	case *received:
 		p.gate.taken()
+		p.noteGap(m.gap)
 		p.take(ctx, m.rec)
 	case *settled:
 		p.settle(ctx, m.user, m.seqs)
@@ -154,9 +157,10 @@ func (p *partition) Receive(ctx actor.Context) {
 	case *pumpEnded:
 		p.stepDown(ctx, "the log is another one", m.err)
 	case *replaced:
-		p.stepDown(ctx, "the log is another one", errReplaced)
+		p.missing = m.mark
+		p.flush() // checkpointed steps down
 	case *generationChecked:
-		p.checking = false
+		p.checking, p.gaps = false, append(p.gaps, m.open...)
 	case *purgeDone:
 		p.purging = false
 	case *Release:
@@ -198,7 +202,8 @@ func (p *partition) begin(ctx actor.Context) {
 
 	var reading context.Context
 	reading, p.stopReading = context.WithCancel(p.ctx)
-	p.pump = &pump{log: p.Log, partition: p.tenure.Partition, from: s.from, to: p.pid, root: p.root, gate: p.gate}
+	p.pump = &pump{log: p.Log, partition: p.tenure.Partition, from: s.from, to: p.pid, root: p.root, gate: p.gate,
+		before: p.led.newest}
 	p.pumps.Go(func() { p.pump.run(reading) }) // ended by stopReading
 	p.pumps.Go(func() { p.ticker(p.ctx) })     // ended by cancel
 }
@@ -246,7 +251,10 @@ func (p *partition) setGate() {
 	p.gate.set(p.led.unsettled-p.idle >= maxUnsettled || len(p.led.entries)-p.idle >= maxAboveFloor)
 }
 
-func (p *partition) busy() bool { return p.led.unsettled > maxUnsettled/2 }
+// busy tells whether half of the room is taken, or more.
+func (p *partition) busy() bool {
+	return p.led.unsettled > maxUnsettled/2 || len(p.led.entries)-p.idle > maxAboveFloor/2
+}
 
 // hand gives an entry to its user's actor. Entries that no actor needs end here.
 func (p *partition) hand(ctx actor.Context, rec stream.Received) {

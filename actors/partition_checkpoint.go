@@ -31,6 +31,9 @@ func (p *partition) flush() {
 	if next.Crashes > 0 && p.led.passed(next.CrashEnd, p.readUpTo) && len(p.held) == 0 {
 		next.Crashes, next.CrashEnd, next.Named, next.NamedLast, next.NamedCount, next.NamedBy = 0, 0, 0, 0, 0, ""
 	}
+	if p.missing.Sequence > 0 {
+		next = next.without(p.missing)
+	}
 	p.commitCheckpoint(next)
 }
 
@@ -87,6 +90,10 @@ func (p *partition) checkpointed(ctx actor.Context, r checkpointResult) {
 	case r.err == nil:
 		p.cp, p.cpRec = r.cp, r.rec
 		p.metrics.checkpoints.Inc()
+		if p.missing.Sequence > 0 && r.cp.Newest == p.missing.Sequence {
+			p.stepDown(ctx, "the log is another one", errReplaced)
+			return
+		}
 		if r.repaired {
 			p.compareUsers(ctx)
 		}

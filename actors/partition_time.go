@@ -2,16 +2,18 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"hongyan/messages"
+	"hongyan/stream"
 )
 
 type (
-	// generationChecked ends a look at the newest entry that found it in place.
-	generationChecked struct{}
+	// generationChecked ends a look at the log that found nothing missing. open are entries before a gap that could not be looked at.
+	generationChecked struct{ open []stream.Mark }
 	// purgeDone ends a purge.
 	purgeDone struct{}
 )
@@ -22,7 +24,7 @@ func (p *partition) tick(ctx actor.Context) {
 		return
 	}
 	now := p.Now()
-	if p.dirty > 0 || (p.cp.Crashes > 0 && !p.committing && p.led.passed(p.cp.CrashEnd, p.readUpTo) && len(p.held) == 0) {
+	if p.dirty > 0 || p.missing.Sequence > 0 || (p.cp.Crashes > 0 && !p.committing && p.led.passed(p.cp.CrashEnd, p.readUpTo) && len(p.held) == 0) {
 		p.flush()
 	}
 	if p.logFull() {
@@ -39,6 +41,10 @@ func (p *partition) tick(ctx actor.Context) {
 		p.probe(now)
 	}
 	p.countIdle()
+	if since := now.Sub(p.lastPurge); !p.checking && (since >= purgeEvery || since >= generationEvery && p.logFull()) {
+		p.lastPurge = now
+		p.purge()
+	}
 	if now.Sub(p.lastGeneration) >= generationEvery {
 		p.lastGeneration = now
 		p.checkGeneration()
@@ -47,10 +53,6 @@ func (p *partition) tick(ctx actor.Context) {
 	if now.Sub(p.lastSweep) >= p.passivateAfter()/8 {
 		p.lastSweep = now
 		p.passivate(ctx, now)
-	}
-	if since := now.Sub(p.lastPurge); since >= purgeEvery || since >= generationEvery && p.logFull() {
-		p.lastPurge = now
-		p.purge()
 	}
 	p.tryRelease(ctx)
 }
@@ -134,22 +136,48 @@ func (p *partition) letGo(ctx actor.Context, at time.Time) {
 	}
 }
 
-// checkGeneration reads the newest entry back (DESIGN §3 rule 4).
+// checkGeneration reads the newest entry back, and those before a gap: a log that lost its tail and wrote on may have a new newest one
+// by now (DESIGN §3 rule 4).
 func (p *partition) checkGeneration() {
 	newest := p.led.newest
 	if p.checking || newest.Sequence == 0 {
 		return
 	}
 	p.checking = true
-	go func() { // ended by the log's answer or opTimeout
+	marks := []stream.Mark{newest}
+	if !p.purging { // which may take one of them away
+		marks = append(marks, slices.DeleteFunc(p.gaps, func(m stream.Mark) bool { return m.Sequence < p.purged })...)
+		p.gaps = nil
+	}
+	go func() { // ended by the log's answers or opTimeout
 		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
 		defer cancel()
-		if holds, err := p.Log.Holds(ctx, p.tenure.Partition, newest); err == nil && !holds {
-			p.root.Send(p.pid, &replaced{})
-			return
+		for i, m := range marks {
+			switch holds, err := p.Log.Holds(ctx, p.tenure.Partition, m); {
+			case err != nil:
+				p.root.Send(p.pid, &generationChecked{open: marks[max(i, 1):]})
+				return
+			case !holds:
+				p.root.Send(p.pid, &replaced{mark: m})
+				return
+			}
 		}
 		p.root.Send(p.pid, &generationChecked{})
 	}()
+}
+
+// maxGaps bounds the entries that are looked at once more: those before the newest gaps.
+const maxGaps = 256
+
+// noteGap remembers an entry behind which the log may have lost something. What is that old has been written to disk long ago.
+func (p *partition) noteGap(m stream.Mark) {
+	if m.Sequence == 0 || p.Now().Sub(m.LogTime) > 10*time.Minute {
+		return
+	}
+	p.gaps = append(p.gaps, m)
+	if len(p.gaps) > maxGaps {
+		p.gaps = slices.Delete(p.gaps, 0, len(p.gaps)-maxGaps)
+	}
 }
 
 // purge removes what lies strictly below the floor that the checkpoint in the store has (DESIGN §3 rule 7). It scans the log's

@@ -14,16 +14,19 @@ type (
 	// The cluster sends it before it gives up the lease.
 	Release struct{}
 
-	// received is an entry that the pump read.
-	received struct{ rec stream.Received }
+	// received is an entry that the pump read. gap is the one before it, where the log may have lost something in between.
+	received struct {
+		rec stream.Received
+		gap stream.Mark
+	}
 	// pumpEnded says that the pump cannot go on.
 	pumpEnded struct{ err error }
 	// tick drives everything that is due by time.
 	tick struct{}
 	// checkpointed is the outcome of a checkpoint's commit.
 	checkpointed struct{ result checkpointResult }
-	// replaced says that the newest entry is not in the log any more (rule 4).
-	replaced struct{}
+	// replaced says that an entry which was read is not in the log any more (rule 4).
+	replaced struct{ mark stream.Mark }
 	// logTrouble says that the log did not work a moment ago.
 	logTrouble struct{}
 	// caughtUp says that everything that stood in the log at that time was read.

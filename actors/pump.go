@@ -14,6 +14,10 @@ import (
 // maxAhead is how many entries the pump hands over before the partition has taken them up.
 const maxAhead = 512
 
+// restartGap is how long the log writes nothing at least when its server starts again, which may have lost its tail. A reader resumes
+// by itself then and may pass over the loss, so whatever stands before such a gap is looked at once more (DESIGN §3 rule 4).
+const restartGap = 100 * time.Millisecond
+
 // errReplaced: the newest entry that was read is not in the log any more (DESIGN §3 rule 4).
 var errReplaced = errors.New("the log was replaced or lost its tail")
 
@@ -25,6 +29,7 @@ type pump struct {
 	to        *actor.PID
 	root      *actor.RootContext
 	gate      *gate
+	before    stream.Mark                   // the newest entry that was seen
 	source    atomic.Pointer[stream.Source] // the one that is being read, for caughtUp
 }
 
@@ -75,10 +80,20 @@ func (p *pump) read(ctx context.Context, last *stream.Mark) error {
 		if err != nil {
 			return err
 		}
-		*last = stream.Mark{Sequence: rec.Sequence, LogTime: rec.LogTime}
 		p.gate.handed()
-		p.root.Send(p.to, &received{rec: rec})
+		p.root.Send(p.to, &received{rec: rec, gap: p.gapBefore(rec)})
+		*last = stream.Mark{Sequence: rec.Sequence, LogTime: rec.LogTime}
 	}
+}
+
+// gapBefore is the entry before rec if the log may have lost something between the two, else zero.
+func (p *pump) gapBefore(rec stream.Received) stream.Mark {
+	before := p.before
+	p.before = stream.Mark{Sequence: rec.Sequence, LogTime: rec.LogTime}
+	if between := rec.LogTime.Sub(before.LogTime); before.Sequence >= rec.Sequence || between >= 0 && between < restartGap {
+		return stream.Mark{}
+	}
+	return before
 }
 
 // caughtUp asks the open source whether nothing stands behind last. False also where there is no open source.

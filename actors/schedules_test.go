@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hongyan/messages"
 	"hongyan/state"
 )
 
@@ -286,6 +287,63 @@ func TestUnreadableRecord(t *testing.T) {
 		}
 		if c := w.checkpoint(); c.Floor != 2 || len(w.log.Letters()) != 1 {
 			t.Errorf("floor %d, %d dead letters", c.Floor, len(w.log.Letters()))
+		}
+	})
+}
+
+// Rule 4: a server that starts again may have lost its tail and take new entries before anybody looks: then the newest entry is in
+// place, and what was written over those that are gone would never be read.
+func TestLostTailThatWasWrittenOver(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		for i := range 4 {
+			w.deliver(w.message("u1", fmt.Sprint(i), fmt.Sprint("old", i)))
+		}
+		time.Sleep(1100 * time.Millisecond)
+		w.deliver(w.message("u1", "5", "lost"))
+		w.log.LoseTail(4)
+		time.Sleep(300 * time.Millisecond) // the server starts again, and readers resume by themselves
+		var slots []*slot
+		for i := range 4 {
+			in := w.message("u1", fmt.Sprint("n", i), fmt.Sprint("new", i))
+			slots = append(slots, w.door.open(in))
+			w.accept(in, slots[i])
+		}
+		time.Sleep(3 * time.Second)
+		select {
+		case <-w.gone:
+			w.system.Shutdown()
+			w.start()
+		default:
+		}
+		time.Sleep(time.Second)
+		dead := make(map[string]bool)
+		for _, l := range w.log.Letters() {
+			dead[l.GetInbound().GetText().GetContent()] = l.GetReason() == ReasonLostKey
+		}
+		for i, s := range slots { // those behind are applied already: what was passed over has its end as a dead letter (rule 2)
+			if text := fmt.Sprint("new", i); !s.isDone() || s.text() != "re: "+text && !dead[text] {
+				t.Errorf("entry %d: exchange ended %v, answer %q, dead letter %v", i, s.isDone(), s.text(), dead[text])
+			}
+		}
+	})
+}
+
+// Rule 6: a slow turn that holds the floor while tens of thousands of entries behind it are settled comes to an end too: the pump would
+// stop above 65,536 of them.
+func TestFloorHoldsManySettledEntries(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("slow", time.Hour)
+		w.start()
+		first := w.deliver(w.message("first", "0", "slow"))
+		job := w.message("", "job", "")
+		job.Kind = messages.Kind_KIND_TEMPLATE_JOB_FINISH // which needs no user's actor
+		for range maxAboveFloor/2 + 10 {
+			w.accept(job, &slot{})
+		}
+		time.Sleep(time.Second)
+		if first.text() != "fallback" {
+			t.Errorf("the floor's slow turn got %q", first.text())
 		}
 	})
 }

@@ -23,6 +23,8 @@ type observer struct {
 	users   map[string]string   // by text
 	taken   map[string]bool     // texts of which a delivery was accepted
 	refused map[string]bool     // texts of which the log refused a delivery out of the blue: rule 13 relies on them
+	replies map[string]string   // by text: the reply that its turn made, with the kept answers that it carries
+	late    map[string]bool     // texts of which the log took a delivery late
 	entries []logged            // in the order of the log
 	commits map[string][]string // by user: texts in the order of their turns
 	shows   []shown
@@ -41,11 +43,12 @@ type logged struct {
 type shown struct {
 	text, answer string
 	at           time.Time
+	replay       bool // it went to somebody who is not WeChat
 }
 
 func newObserver(s *sim) *observer {
 	return &observer{sim: s, texts: make(map[messages.Key]string), users: make(map[string]string), taken: make(map[string]bool),
-		refused: make(map[string]bool), commits: make(map[string][]string)}
+		refused: make(map[string]bool), late: make(map[string]bool), replies: make(map[string]string), commits: make(map[string][]string)}
 }
 
 // violated notes a violation; the observer's lock must be held.
@@ -71,7 +74,13 @@ func (o *observer) notAccepted(in *messages.Inbound) {
 	o.refused[in.GetMsgId()] = o.refused[in.GetMsgId()] || !o.sim.weather.Load().full
 }
 
-func (o *observer) shown(in *messages.Inbound, a *messages.Answer, at time.Time) {
+func (o *observer) acceptedLate(in *messages.Inbound) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.late[in.GetMsgId()] = true
+}
+
+func (o *observer) shown(in *messages.Inbound, a *messages.Answer, at time.Time, replay bool) {
 	text := a.GetText().GetContent()
 	o.sim.note("shown", "message", in.GetMsgId(), "answer", text)
 	if a == nil || text == thinking || text == notReceived || text == tooFast {
@@ -79,7 +88,14 @@ func (o *observer) shown(in *messages.Inbound, a *messages.Answer, at time.Time)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.shows = append(o.shows, shown{text: in.GetMsgId(), answer: text, at: at})
+	o.shows = append(o.shows, shown{text: in.GetMsgId(), answer: text, at: at, replay: replay})
+}
+
+// answered tells whether WeChat has an answer to the message.
+func (o *observer) answered(in *messages.Inbound) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.shows, func(s shown) bool { return s.text == in.GetMsgId() && !s.replay })
 }
 
 // lost notes what a stream forgot.
@@ -129,6 +145,9 @@ func (o *observer) turns(rec state.Record) []string {
 	if err != nil {
 		o.violated("I4: a record that cannot be read: %v", err)
 	}
+	for _, r := range st.Answers {
+		o.replies[o.texts[r.Key]] = string(r.Answer)
+	}
 	return said(st)
 }
 
@@ -175,6 +194,11 @@ func (o *observer) check() []string {
 		}
 	}
 	first, lost := o.positions()
+	for text, reply := range o.replies {
+		if lost[text] { // and with it the kept answers that its reply carried
+			kept += reply
+		}
+	}
 	for text := range o.taken {
 		if outcomes[text] == 0 && !dead[text] && !lost[text] {
 			o.violated("I1: %s was accepted and has no end", text)
@@ -185,7 +209,7 @@ func (o *observer) check() []string {
 	}
 	for text, outcome := range outcomes {
 		mark := "re: " + text
-		times := o.checkAnswer(text, mark)
+		times := o.checkAnswer(text, mark, lost)
 		if outcome == messages.Outcome_OUTCOME_ANSWERED && times == 0 && !lost[text] && !o.refused[text] && !o.sim.mood(text).silent &&
 			!strings.Contains(buried, mark) && !strings.Contains(kept, mark) {
 			o.violated("I5: the answer to %s was neither delivered nor kept nor buried", text)
@@ -214,9 +238,12 @@ func (o *observer) checkOrder(order []string, first map[string]int, lost map[str
 	}
 	var last shown
 	for _, text := range order {
-		i := slices.IndexFunc(o.shows, func(s shown) bool { return strings.Contains(s.answer, "re: "+text) })
-		if i < 0 {
-			continue
+		if slices.ContainsFunc(o.shows, func(s shown) bool { return s.replay && strings.Contains(s.answer, "re: "+text) }) {
+			continue // somebody else took it; WeChat had it later
+		}
+		i := slices.IndexFunc(o.shows, func(s shown) bool { return !s.replay && strings.Contains(s.answer, "re: "+text) })
+		if i < 0 || lost[o.shows[i].text] || o.refused[text] || o.late[text] || o.refused[o.shows[i].text] {
+			continue // nobody knew, in time, of the delivery that carried it
 		}
 		if o.shows[i].at.Before(last.at) {
 			o.violated("I3: the answer to %s came before the one to a message before it: %q", text, last.answer)
@@ -226,25 +253,32 @@ func (o *observer) checkOrder(order []string, first map[string]int, lost map[str
 }
 
 // checkAnswer counts the messages on which an answer was given (I2). Two deliveries of one message may both carry it: WeChat shows one.
-func (o *observer) checkAnswer(text, mark string) int {
-	on := make(map[string]string)
+// Where the log lost the delivery which carried it, nobody knows of that.
+func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
+	on, most, seen := make(map[string]string), 1, 0
 	for _, s := range o.shows {
 		if !strings.Contains(s.answer, mark) {
+			continue
+		}
+		if s.replay { // it has the answer, and nobody can tell whether the user has
+			seen = 1
 			continue
 		}
 		if had, ok := on[s.text]; ok && had != s.answer {
 			o.violated("I2: two answers on %s: %q and %q", s.text, had, s.answer)
 		}
 		on[s.text] = s.answer
+		if lost[s.text] {
+			most = len(o.shows)
+		}
 	}
-	most := 1
 	if o.sim.unknown == UnknownOnce {
-		most = 2
+		most++
 	}
 	if len(on) > most {
 		o.violated("I2: the answer to %s was given on %d messages: %q", text, len(on), on)
 	}
-	return len(on)
+	return max(len(on), seen)
 }
 
 // append writes an entry to the log, and notes its place.

@@ -50,30 +50,32 @@ func (s *sim) message(user, text string) *messages.Inbound {
 func (p *platform) send(user, text string) {
 	in := p.sim.message(user, text)
 	p.sim.watch.sent(in)
+	twice := p.sim.chance.fixed(100, "again"+text) < 8
 	p.open.Go(func() {
 		for n := range 3 {
 			began := time.Now()
-			if p.deliver(in, fmt.Sprint(n)) {
+			if twice && n == 0 {
+				p.open.Go(func() { p.deliver(in, "at once", false) })
+			}
+			if p.deliver(in, fmt.Sprint(n), false) {
 				return
 			}
 			time.Sleep(time.Until(began.Add(patience)))
+			if p.sim.watch.answered(in) {
+				return // at once, by the other delivery
+			}
 		}
 	})
-	if p.sim.chance.fixed(100, "again"+text) >= 8 {
-		return
-	}
-	for n := range 2 { // deliveries at once, and replays
+	if twice { // somebody replays what he saw
 		p.open.Go(func() {
-			if n == 1 {
-				time.Sleep(time.Duration(p.sim.chance.fixed(60000, "replay"+text)) * time.Millisecond)
-			}
-			p.deliver(in, fmt.Sprint("again", n))
+			time.Sleep(time.Duration(p.sim.chance.fixed(60000, "replay"+text)) * time.Millisecond)
+			p.deliver(in, "replay", true)
 		})
 	}
 }
 
 // deliver is one delivery. It tells whether WeChat delivers no more.
-func (p *platform) deliver(in *messages.Inbound, place string) bool {
+func (p *platform) deliver(in *messages.Inbound, place string, replay bool) bool {
 	place += in.GetMsgId()
 	door := p.sim.doors.any(place)
 	if door == nil {
@@ -92,7 +94,7 @@ func (p *platform) deliver(in *messages.Inbound, place string) bool {
 		if !r.ok {
 			return false
 		}
-		p.sim.watch.shown(in, r.answer, at)
+		p.sim.watch.shown(in, r.answer, at, replay)
 		return true
 	case <-timer.C:
 	}
@@ -323,6 +325,7 @@ func (g *ingress) accept(in *messages.Inbound, x *exchange) error {
 	delay := time.Duration(0)
 	if g.sim.chance.roll(100, "slow?"+place) < w.acceptSlow {
 		delay = g.sim.chance.upTo(6*time.Second, "slow"+place)
+		g.sim.watch.acceptedLate(in)
 	}
 	done := make(chan error, 1)
 	g.sim.wechat.open.Go(func() {
