@@ -272,7 +272,7 @@ func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
 			most = len(o.shows)
 		}
 	}
-	if o.sim.unknown == UnknownOnce {
+	if o.sim.unknown == UnknownOnce || o.sim.replayed(text) { // a replay looks as if WeChat had not got the answer
 		most++
 	}
 	if len(on) > most {

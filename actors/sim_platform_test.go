@@ -46,11 +46,14 @@ func (s *sim) message(user, text string) *messages.Inbound {
 	return in
 }
 
+// replayed tells whether a message is delivered twice at once, and replayed by somebody later.
+func (s *sim) replayed(text string) bool { return s.chance.fixed(100, "again"+text) < 8 }
+
 // send delivers a message until it is answered or given up.
 func (p *platform) send(user, text string) {
 	in := p.sim.message(user, text)
 	p.sim.watch.sent(in)
-	twice := p.sim.chance.fixed(100, "again"+text) < 8
+	twice := p.sim.replayed(text)
 	p.open.Go(func() {
 		for n := range 3 {
 			began := time.Now()
