@@ -10,6 +10,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -118,8 +120,28 @@ func (e *engine) openStorage(ctx context.Context) error {
 		return nil
 	}
 	// Before anybody can write: from the layout's record on, a missing checkpoint means that the store lost it.
-	return actors.Prepare(ctx, e.journal, e.store, e.layout.Partitions, randomUint64, prepareParallel)
+	return e.prepare(ctx)
 }
+
+// prepare makes the first checkpoints. Servers that do not answer yet are asked again until ctx ends: doing it twice is harmless.
+func (e *engine) prepare(ctx context.Context) error {
+	e.phase("making the first checkpoints")
+	passing := []error{state.ErrUnavailable, state.ErrUnknown, stream.ErrUnavailable, stream.ErrUnknown, context.DeadlineExceeded}
+	for {
+		err := actors.Prepare(ctx, e.journal, e.store, e.layout.Partitions, randomUint64, prepareParallel)
+		if err == nil || ctx.Err() != nil || !slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) }) {
+			return err
+		}
+		e.log.Warn("the first checkpoints could not be made; trying again", "error", err, "in", prepareAgain)
+		select {
+		case <-time.After(prepareAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// prepareAgain is the pause before servers that did not answer are asked again.
+const prepareAgain = time.Second
 
 // deadShare is which part of the log's cap the dead letters may take.
 const deadShare = 8

@@ -17,18 +17,19 @@ const (
 // ensure makes the bucket's stream or brings it up to its configuration. What passes by itself is waited for: a cluster that elects
 // a leader, and room that the server reserves twice while several workers make the bucket at once (10047).
 func ensure(ctx context.Context, js natsjs.JetStream, config natsjs.StreamConfig) (natsjs.Stream, error) {
-	until := time.Now().Add(openPatience)
+	patience, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
 	for {
-		within, cancel := context.WithTimeout(ctx, openTimeout)
+		within, done := context.WithTimeout(patience, openTimeout)
 		stream, err := js.CreateOrUpdateStream(within, config)
-		cancel()
-		if err == nil || !passing(err) || ctx.Err() != nil || time.Now().After(until) {
+		done()
+		if err == nil || !passing(err) {
 			return stream, err
 		}
 		select {
 		case <-time.After(openEvery):
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), err)
+		case <-patience.Done():
+			return nil, err
 		}
 	}
 }
