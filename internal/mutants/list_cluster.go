@@ -11,7 +11,7 @@ var clusterMutants = []mutant{
 	{
 		name: "epoch-above-the-lease", rule: "20", takes: "that an epoch lies above the lease's",
 		file: "cluster/keeper.go", old: "1 + max(old.Epoch, checkpoint)", new: "1 + checkpoint",
-		tests: []string{"cluster.TestEpochsRiseOverRestarts"},
+		tests: []string{"cluster.TestStolenLeaseEndsTheTenure"},
 	},
 	{
 		name: "epoch-above-the-checkpoint", rule: "20", takes: "that an epoch lies above the checkpoint's",
@@ -65,18 +65,18 @@ var clusterMutants = []mutant{
 	},
 	{
 		name: "a-lost-lease-ends-the-tenure", rule: "20", takes: "that an owner whose lease was taken stops",
-		file: "cluster/keeper.go", old: "		case seen.lease.Mark != own.Mark:\n			return endLost\n", new: "",
+		file: "cluster/keeper.go", old: "		case seen.lease.Mark != own.Mark:\n", new: "		case seen.lease.Mark != own.Mark && own.Epoch == 0:\n",
 		tests: []string{"cluster.TestStolenLeaseEndsTheTenure"},
 	},
 	{
 		name: "layout-is-compared", rule: "20", takes: "comparing the recorded number of partitions",
 		file: "cluster/layout.go", old: "	case have.Partitions != want.Partitions:\n", new: "	case have.Partitions < 0:\n",
-		tests: []string{"cluster.TestLayoutMismatchIsAStartError"},
+		tests: []string{"cluster.TestLayoutMismatchIsAStartError"}, hangs: true,
 	},
 	{
 		name: "layout-is-recorded-once", rule: "20", takes: "recording the layout by compare-and-set",
 		file: "cluster/layout.go", old: "bucket.Create(ctx, layoutKey, value)", new: "bucket.Put(ctx, layoutKey, value)",
-		tests: []string{"cluster.TestLayoutMismatchIsAStartError"},
+		tests: []string{"cluster.TestLayoutMismatchIsAStartError"}, hangs: true,
 	},
 	{
 		name: "released-only-in-order", rule: "20", takes: "that only an orderly end releases the lease",

@@ -16,7 +16,7 @@ var doorMutants = []mutant{
 		name: "puback-is-waited-for", rule: "P6", takes: "that a publish without an acknowledgement is no acceptance",
 		file: "stream/publish.go",
 		old:  "		return nil, fmt.Errorf(\"%w: publish to %s: %w\", ErrUnknown, msg.Subject, ctx.Err())", new: "		return new(jetstream.PubAck), nil",
-		tests: []string{"stream.TestAcceptWithoutServer"},
+		tests: []string{"stream.TestLitterIsCleared"},
 	},
 	{
 		name: "a-full-log-accepts-nothing", rule: "P6", takes: "that a full log refuses and keeps what it has",
@@ -65,7 +65,7 @@ var doorMutants = []mutant{
 	},
 	{
 		name: "no-downgrade", rule: "P7", takes: "the refusal of plain pushes to a safe account",
-		file: "ingress/verify.go", old: "	if d.mode == ModePlain {\n		return push{}, genuine\n", new: "	if d.mode == ModePlain || q.encryptType != \"aes\" {\n		return push{}, genuine\n",
+		file: "ingress/verify.go", old: "	case envelope.Encrypt == \"\":\n		return push{}, reasonMode\n", new: "	case envelope.Encrypt == \"\":\n		return push{}, genuine\n",
 		tests: []string{"ingress.TestRefusalsAreAlike"},
 	},
 	{

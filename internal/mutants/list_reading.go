@@ -99,8 +99,13 @@ var readingMutants = []mutant{
 	},
 	{
 		name: "same-log-every-second", rule: "4", takes: "noticing every second that the newest entry is another one",
-		file: "actors/partition_time.go", old: "p.root.Send(p.pid, &replaced{})", new: "_ = p.pid",
+		file: "actors/partition_time.go", old: "p.root.Send(p.pid, &replaced{mark: m})", new: "_ = m",
 		tests: []string{"actors.TestLostTail"}, hangs: true,
+	},
+	{
+		name: "same-log-before-a-gap", rule: "4", takes: "reading back the entry before a gap, behind which a lost tail may have been written over",
+		file: "actors/partition.go", old: "		p.noteGap(m.gap)\n", new: "",
+		tests: []string{"actors.TestLostTailThatWasWrittenOver"},
 	},
 	{
 		name: "same-log-after-a-reconnect", rule: "4", takes: "reading the last entry back after a broken reader",

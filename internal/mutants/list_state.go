@@ -89,7 +89,7 @@ var stateMutants = []mutant{
 	{
 		name: "not-committed-by-a-won-comparison", rule: "8", takes: "the commit that proves, before an offer, that its answer was not given up",
 		file: "actors/turn.go", old: "	return u.fenced == u.mails || u.write(ctx, u.st)\n", new: "	return u.stopped || ctx != nil\n",
-		tests: []string{"actors.TestCommitLandsAfterItsActivation"},
+		tests: []string{"actors.TestCommitLandsAfterItsActivation", "actors.TestStaleOwnerOffersNothing"},
 	},
 	{
 		name: "stale-owner-steps-down", rule: "8", takes: "that an owner whose write was refused as stale steps down",
