@@ -86,7 +86,7 @@ var doorMutants = []mutant{
 	{
 		name: "oversize-is-refused", rule: "P7", takes: "the bound of a body that comes without its length",
 		file: "ingress/handler.go", old: "		case int64(len(buf)) > limit:\n			return reasonTooLarge\n", new: "",
-		tests: []string{"ingress.TestStreamedOversize"},
+		tests: []string{"ingress.TestStreamedOversize"}, hangs: true,
 	},
 	{
 		name: "repeated-fields-are-refused", rule: "P7", takes: "the refusal of repeated fields",
