@@ -12,7 +12,7 @@ import (
 )
 
 // lanes is how many round trips to one server may be under way at once, for writes and for reads each. With two, one batch is
-// on its way while the server works on the other; more made batches smaller and nothing faster.
+// on its way while the server works on the other; more would make batches smaller.
 const lanes = 2
 
 // silence keeps go-redis from printing to stderr: what it knows is in the errors that it returns.

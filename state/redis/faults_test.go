@@ -53,10 +53,12 @@ func newWire(tb testing.TB, target string) *wire {
 	return w
 }
 
+// hangUp ends all connections. Close alone ends one only when its reader has let go of it; the other side must know at once.
 func (w *wire) hangUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.open {
+		_ = c.(*net.TCPConn).CloseWrite()
 		_ = c.Close()
 	}
 }
