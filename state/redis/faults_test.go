@@ -53,14 +53,19 @@ func newWire(tb testing.TB, target string) *wire {
 	return w
 }
 
-// hangUp ends all connections. Close alone ends one only when its reader has let go of it; the other side must know at once.
+// hangUp ends all connections.
 func (w *wire) hangUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.open {
-		_ = c.(*net.TCPConn).CloseWrite()
-		_ = c.Close()
+		hangUp(c)
 	}
+}
+
+// hangUp ends a connection so that the other side knows at once. Close alone does it only when the reader has let go of it.
+func hangUp(c net.Conn) {
+	_ = c.(*net.TCPConn).CloseWrite()
+	_ = c.Close()
 }
 
 func (w *wire) keep(c net.Conn, open bool) {
@@ -103,7 +108,7 @@ func (w *wire) serve(c net.Conn) {
 		for {
 			n, err := up.Read(buf)
 			if err != nil || mute.Load() { // a muted answer was given, and ends the connection
-				_ = c.Close()
+				hangUp(c)
 				return
 			}
 			if _, err := c.Write(buf[:n]); err != nil {
