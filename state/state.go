@@ -1,5 +1,5 @@
 // Package state is the contract of the stores that keep users and checkpoints: one record per user and one per partition,
-// changed only by compare-and-set (DESIGN §3 rules 8–9, promise P4). The implementations live in state/jetstream and
+// changed only by compare-and-set (DESIGN §3 rules 8–9, promise P4). The implementations live in state/redis, state/jetstream and
 // state/memory; every one of them passes the suite in state/conformance.
 package state
 
