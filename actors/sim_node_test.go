@@ -38,13 +38,12 @@ func (c chance) upTo(d time.Duration, place string) time.Duration {
 
 // weather is what goes wrong at the moment: percentages of the calls that it befalls.
 type weather struct {
-	store, storeSlow          int // a commit or load fails in one of four ways; takes up to 4 s
-	log, logSlow              int // a call of the log fails; an entry is read late
-	offer, offerSlow          int // an offer or its verdict gets lost; takes up to 2 s
-	accept, acceptSlow        int // the log refuses, or its word gets lost; takes up to 6 s
-	full                      bool
-	brokenWrite, diesOnWrite  int // of an ingress
-	entriesLost, entriesMixed bool
+	store, storeSlow         int // a commit or load fails in one of four ways; takes up to 4 s
+	log, logSlow             int // a call of the log fails; an entry is read late
+	offer, offerSlow         int // an offer or its verdict gets lost; takes up to 2 s
+	accept, acceptSlow       int // the log refuses, or its word gets lost; takes up to 6 s
+	full                     bool
+	brokenWrite, diesOnWrite int // of an ingress
 }
 
 // node is one process: an engine whose every call goes through a gate that can be shut for a while (SIGSTOP), or for good (SIGKILL).
@@ -135,27 +134,33 @@ func (s *sim) boot(id string) *node {
 
 // travel runs f as a request that takes its time on the way. It arrives also when its sender is dead or has given it up; then, or
 // when it takes longer than within, travel returns false.
-func (n *node) travel(ctx context.Context, delay, within time.Duration, f func()) bool {
+func travel[T any](ctx context.Context, n *node, delay, within time.Duration, f func() T) (T, bool) {
+	var none T
 	if delay == 0 {
-		f()
-		return n.pass() == nil
+		result := f()
+		return result, n.pass() == nil
 	}
-	done := make(chan struct{})
+	done := make(chan T, 1)
 	go func() { // ended by the delay
-		defer close(done)
 		time.Sleep(delay)
-		f()
+		done <- f()
 	}()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case <-done:
-		return n.pass() == nil
+	case result := <-done:
+		return result, n.pass() == nil
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	_ = n.pass()
-	return false
+	return none, false
+}
+
+// loaded is the store's answer.
+type loaded struct {
+	rec state.Record
+	err error
 }
 
 func (n *node) delay(percent int, most time.Duration, place string) time.Duration {
@@ -172,17 +177,19 @@ func (s nodeStore) place(op string, key state.Key) string {
 	return s.n.id + op + key.User.OpenID + fmt.Sprint(key.Partition)
 }
 
-func (s nodeStore) Load(ctx context.Context, key state.Key) (rec state.Record, err error) {
+func (s nodeStore) Load(ctx context.Context, key state.Key) (state.Record, error) {
 	w, place := s.n.sim.weather.Load(), s.place("load", key)
-	if perr := s.n.pass(); perr != nil || ctx.Err() != nil || s.n.sim.chance.roll(100, place) < w.store {
-		return rec, fmt.Errorf("load: %w", state.ErrUnavailable)
-	}
-	if !s.n.travel(ctx, s.n.delay(w.storeSlow, 4*time.Second, place), 2*time.Second, func() {
-		rec, err = s.n.sim.store.Load(context.WithoutCancel(ctx), key)
-	}) {
+	if err := s.n.pass(); err != nil || ctx.Err() != nil || s.n.sim.chance.roll(100, place) < w.store {
 		return state.Record{}, fmt.Errorf("load: %w", state.ErrUnavailable)
 	}
-	return rec, err
+	got, ok := travel(ctx, s.n, s.n.delay(w.storeSlow, 4*time.Second, place), 2*time.Second, func() loaded {
+		rec, err := s.n.sim.store.Load(context.WithoutCancel(ctx), key)
+		return loaded{rec, err}
+	})
+	if !ok {
+		return state.Record{}, fmt.Errorf("load: %w", state.ErrUnavailable)
+	}
+	return got.rec, got.err
 }
 
 func (s nodeStore) Commit(ctx context.Context, key state.Key, base state.Record, w state.Write) (state.Record, error) {
@@ -200,20 +207,14 @@ func (s nodeStore) Commit(ctx context.Context, key state.Key, base state.Record,
 	case 1:
 		return state.Record{}, fmt.Errorf("commit: the request got lost: %w", state.ErrUnknown)
 	}
-	var mu sync.Mutex // a late request ends behind this call
-	var rec state.Record
-	var err error
-	if !s.n.travel(ctx, s.n.delay(air.storeSlow, 4*time.Second, place), 2*time.Second, func() {
-		r, e := s.n.sim.store.Commit(context.WithoutCancel(ctx), key, base, w)
-		mu.Lock()
-		defer mu.Unlock()
-		rec, err = r, e
-	}) || fate == 2 {
+	got, ok := travel(ctx, s.n, s.n.delay(air.storeSlow, 4*time.Second, place), 2*time.Second, func() loaded {
+		rec, err := s.n.sim.store.Commit(context.WithoutCancel(ctx), key, base, w)
+		return loaded{rec, err}
+	})
+	if !ok || fate == 2 {
 		return state.Record{}, fmt.Errorf("commit: no answer: %w", state.ErrUnknown)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	return rec, err
+	return got.rec, got.err
 }
 
 func (s nodeStore) Delete(context.Context, state.Key, state.Record, uint64) error {
@@ -333,20 +334,14 @@ func (o nodeOffers) Offer(ctx context.Context, ingress string, offer *messages.O
 	if door == nil {
 		return nil, stream.ErrNoIngress
 	}
-	replies := make(chan *messages.OfferReply, 1)
-	ok := o.n.travel(ctx, time.Millisecond+o.n.delay(w.offerSlow, 2*time.Second, place), time.Second, func() {
+	delay := time.Millisecond + o.n.delay(w.offerSlow, 2*time.Second, place)
+	reply, ok := travel(ctx, o.n, delay, time.Second, func() *messages.OfferReply {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		if reply := door.offer(within, offer); reply != nil {
-			replies <- reply
-		}
+		return door.offer(within, offer)
 	})
-	select {
-	case reply := <-replies:
-		if ok && !lost {
-			return reply, nil
-		}
-	default:
+	if reply == nil || !ok || lost {
+		return nil, errors.New("no verdict")
 	}
-	return nil, errors.New("no verdict")
+	return reply, nil
 }

@@ -218,6 +218,26 @@ func (o *observer) check() []string {
 	return o.wrong
 }
 
+// settled tells whether every entry that the log has is settled in the store.
+func (o *observer) settled() bool {
+	records := o.sim.store.Records()
+	for partition := range o.sim.partitions {
+		end := uint64(0)
+		o.mu.Lock()
+		for _, e := range o.entries {
+			if e.partition == partition && !e.lost {
+				end = e.sequence
+			}
+		}
+		o.mu.Unlock()
+		c, err := decodeCheckpoint(records[state.Checkpoint(partition)].Value)
+		if err != nil || c.Floor < end || c.Floor != c.Newest || c.Crashes > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // positions are the place of each message's first entry in the log, and the messages of which an entry was lost.
 func (o *observer) positions() (first map[string]int, lost map[string]bool) {
 	first, lost = make(map[string]int), make(map[string]bool)

@@ -161,7 +161,7 @@ func simulate(t *testing.T, seed uint64) {
 		}
 		s.trouble(ctx, n)
 	}
-	s.calm(ctx)
+	s.calm()
 	cancel()
 	<-kept
 	for _, n := range s.fleet.alive() {
@@ -177,7 +177,7 @@ func simulate(t *testing.T, seed uint64) {
 }
 
 // calm makes everything work again, waits for the end of all that is under way, and lets every user take what is kept.
-func (s *sim) calm(context.Context) {
+func (s *sim) calm() {
 	s.note("calm")
 	s.weather.Store(new(weather))
 	s.fleet.mu.Lock()
@@ -186,15 +186,24 @@ func (s *sim) calm(context.Context) {
 	for _, n := range nodes {
 		n.wake()
 	}
-	time.Sleep(3 * time.Second)
-	s.wechat.open.Wait()
-	time.Sleep(2 * time.Minute)
+	s.rest()
 	s.fleet.settleDown()
 	for _, user := range s.users {
 		s.wechat.send(user, "["+user+"-end]")
 	}
+	s.rest()
+}
+
+// rest waits until WeChat has nothing more to deliver and every entry is settled, or five minutes.
+func (s *sim) rest() {
+	time.Sleep(3 * time.Second)
 	s.wechat.open.Wait()
-	time.Sleep(time.Minute)
+	for range 100 {
+		time.Sleep(3 * time.Second)
+		if s.watch.settled() {
+			return
+		}
+	}
 }
 
 // trouble makes some things go wrong for a while, or lets all go well.
@@ -271,8 +280,9 @@ func (s *sim) cut(stream int) {
 	s.watch.lost(stream, s.streams, from)
 	s.log.LoseTailOf(stream, from)
 	s.note("cut", "stream", stream, "from", from)
-	w.log, w.full = 0, false
-	s.weather.Store(&w)
+	over := w
+	over.log, over.full = 0, false
+	s.weather.Store(&over)
 }
 
 // flood lets one user write more than its queue holds.
