@@ -71,7 +71,7 @@ COPY nats-server /usr/local/bin/nats-server
 CMD ["nats-server"]
 END
 golang=$(sed -n 's/^FROM \(golang[^ ]*\) .*/\1/p' Dockerfile)
-tar -c -C "$materials/debian" . -C "$materials/golang" usr modules cache | docker import --change "ENV PATH=/usr/local/go/bin:$path" \
+tar -c -C "$materials/debian" . -C "$materials/golang" usr/local/go modules cache | docker import --change "ENV PATH=/usr/local/go/bin:$path" \
   --change 'ENV GOPATH=/go GOCACHE=/cache GOTOOLCHAIN=local GOPROXY=file:///modules GONOSUMDB=*' - "$golang" >/dev/null
 echo "built $golang"
 

@@ -124,7 +124,7 @@ func (p *proof) flows(step string, do func() string) {
 	}
 	p.table = append(p.table, row)
 	if len(faults) > 0 {
-		p.t.Fatalf("%s: %d of %d messages were not answered rightly, for example %s\n%s", step, len(faults), len(all), faults[0], p.tails())
+		p.t.Fatalf("%s: %d of %d messages were not answered rightly, for example %s\n%s", step, len(faults), len(all), faults[0], p.complaints())
 	}
 }
 
@@ -244,9 +244,6 @@ func (p *proof) row(step, note string, started time.Time) {
 
 // remove takes everything away, the volumes too.
 func (p *proof) remove() {
-	if p.t.Failed() {
-		p.t.Log(p.tails())
-	}
 	ctx := context.WithoutCancel(p.t.Context()) // which is over when the test cleans up
 	if _, err := p.try(ctx, append(slices.Clone(p.base), "down", "--volumes", "--remove-orphans")...); err != nil {
 		p.t.Log(err)

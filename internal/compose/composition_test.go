@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,7 +175,7 @@ func (c *composition) until(within time.Duration, missing func() string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("not within %v: %s\n%s", within, what, c.tails())
+			c.t.Fatalf("not within %v: %s\n%s", within, what, c.complaints())
 		}
 		select {
 		case <-c.t.Context().Done():
@@ -184,13 +185,34 @@ func (c *composition) until(within time.Duration, missing func() string) {
 	}
 }
 
-// tails are the last lines of every container's log, for the reader of a failure.
-func (c *composition) tails() string {
-	out, err := c.try(context.WithoutCancel(c.t.Context()), append(slices.Clone(c.base), "logs", "--no-color", "--tail=12")...)
+// complaints are what every container said besides the usual, its last lines, for the reader of a failure. Everything that was said goes to
+// a file of its own.
+func (c *composition) complaints() string {
+	const last = 8 // per container
+	out, err := c.try(context.WithoutCancel(c.t.Context()), append(slices.Clone(c.base), "logs", "--no-color", "--timestamps")...)
 	if err != nil {
 		return err.Error()
 	}
-	return out
+	file := filepath.Join(c.root, ".build", "compose", "containers.log")
+	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+		return err.Error()
+	}
+	kept := make(map[string][]string)
+	for said := range strings.Lines(out) {
+		name, text, ok := strings.Cut(said, "|")
+		usual := strings.Contains(text, `"level":"info"`) || strings.Contains(text, "[INF]") || strings.Contains(text, "/wechat/callback")
+		if ok && !usual {
+			kept[name] = append(kept[name], strings.TrimSpace(text))
+		}
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "everything that the containers said is in %s; of their complaints the last are\n", file)
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		for _, said := range kept[name][max(0, len(kept[name])-last):] {
+			fmt.Fprintf(&text, "%s| %s\n", name, said)
+		}
+	}
+	return text.String()
 }
 
 // killProcess ends a container's process with SIGKILL, as a crash does: the restart policy, not the operator, brings it back.
