@@ -76,7 +76,7 @@ func BenchmarkWays(b *testing.B) {
 			}
 			update := way(b, js, kv)
 			eachUser(b, callers, func(user int, bases []state.Record) error {
-				value := make([]byte, size+envelopeHead)
+				value := make([]byte, size+state.EnvelopeHead)
 				binary.BigEndian.PutUint64(value, uint64(user))
 				seq, err := update(fmt.Sprintf("p%02d.u.demo.bzZfYm1qclBUbG02XzJzZ1Z0N2g-%d", user%64, user), value, bases[user].Revision)
 				bases[user].Revision = seq

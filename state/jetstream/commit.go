@@ -49,7 +49,7 @@ func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, err
 		expected = f.sequence
 	}
 	for range maxTries {
-		sequence, err := s.publish(ctx, subject, expected, c.header(s.opts), envelope(c.flags(), c.version, c.value))
+		sequence, err := s.publish(ctx, subject, expected, c.header(s.opts), state.EncodeEnvelope(c.deleted, c.version, c.value))
 		if err == nil {
 			return c.version, revision(sequence, session, c.version), nil
 		}
@@ -87,13 +87,6 @@ func (s *Store) compare(ctx context.Context, subject string, c change) (f found,
 		return f, false, nil
 	}
 	return found{}, false, state.Refuse(c.key, have, c.epoch)
-}
-
-func (c change) flags() byte {
-	if c.deleted {
-		return flagDeleted
-	}
-	return 0
 }
 
 // header marks a deletion for NATS's own tools, and for the server to remove it when its time is over.

@@ -156,7 +156,7 @@ func (s *Store) Delete(ctx context.Context, key state.Key, base state.Record, ep
 // Ping implements state.Store: it writes this node's probe and reads it back.
 func (s *Store) Ping(ctx context.Context) error {
 	v := state.Version{Incarnation: 1, Number: 1, WriteID: 1}
-	sequence, err := s.publish(ctx, s.probe, anySequence, nil, envelope(0, v, nil))
+	sequence, err := s.publish(ctx, s.probe, anySequence, nil, state.EncodeEnvelope(false, v, nil))
 	if err != nil {
 		return fmt.Errorf("ping: write: %w", err)
 	}
@@ -199,9 +199,9 @@ func (s *Store) find(ctx context.Context, subject string) (found, error) {
 		f.deleted = true // by NATS's own tools
 		return f, nil
 	}
-	version, value, deleted, err := parseEnvelope(msg.Data)
+	version, value, deleted, err := state.DecodeEnvelope(msg.Data)
 	if err != nil {
-		return found{}, fmt.Errorf("%w: bucket %s, sequence %d: %w", state.ErrCorrupt, s.opts.Bucket, msg.Sequence, err)
+		return found{}, fmt.Errorf("bucket %s, sequence %d: %w", s.opts.Bucket, msg.Sequence, err)
 	}
 	f.deleted = deleted
 	f.record = state.Record{Version: version, Revision: revision(msg.Sequence, session, version), Value: value}

@@ -33,7 +33,7 @@ func BenchmarkCommit(b *testing.B) {
 			})
 			b.Run("set-pipelined/"+name, func(b *testing.B) {
 				store := openStore(b, Options{URL: urlOf(startRedis(b, servers.RedisOptions{AppendOnly: fsync}).Addr())})
-				value := make([]byte, size+headerBytes)
+				value := make([]byte, size+state.EnvelopeHead)
 				eachUser(b, callers, func(user int) error {
 					o := &op{partition: user % 64, write: true, bytes: size}
 					o.args = []any{"set", store.keyOf(benchKey(user)), payload{op: o, bytes: value}}
@@ -46,7 +46,7 @@ func BenchmarkCommit(b *testing.B) {
 					Addr: startRedis(b, servers.RedisOptions{AppendOnly: fsync}).Addr(), Protocol: 2, PoolSize: max(callers, 10),
 				})
 				defer c.Close()
-				value := make([]byte, size+headerBytes)
+				value := make([]byte, size+state.EnvelopeHead)
 				eachUser(b, callers, func(user int) error {
 					return c.Set(context.Background(), "hongyan:"+strconv.Itoa(user), value, 0).Err()
 				})

@@ -4,7 +4,7 @@
 -- KEYS[1]  the record
 -- KEYS[2]  the checkpoint of its partition, in the same slot; for the checkpoint itself the same key
 -- ARGV[1]  what the writer thinks is there: incarnation, number and write id of the record (24 bytes), or '' for nothing
--- ARGV[2]  the new record: header (record.go) and value
+-- ARGV[2]  the new record: header (state.EncodeEnvelope) and value
 -- ARGV[3]  '' for a commit; for a delete how many milliseconds its mark stays
 --
 -- Returns 1: written. A header: this very write is there already. {header or '', epoch or ''}: refused; the record's header

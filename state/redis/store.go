@@ -155,7 +155,7 @@ func (s *Store) load(ctx context.Context, key state.Key) (state.Record, error) {
 	if !ok {
 		return state.Record{}, fmt.Errorf("%w: %w", state.ErrUnavailable, errShape)
 	}
-	version, value, deleted, err := decodeRecord([]byte(text))
+	version, value, deleted, err := state.DecodeEnvelope([]byte(text))
 	switch {
 	case err != nil:
 		return state.Record{}, err
@@ -207,13 +207,9 @@ func (s *Store) Delete(ctx context.Context, key state.Key, base state.Record, ep
 // The commit point is the script's SET, inside the server. Every return after it is harmless: an error then is ErrUnknown, and
 // the caller, or the next owner, reads what came of it.
 func (s *Store) change(ctx context.Context, key state.Key, base state.Record, v state.Version, value []byte, ttl string) (state.Version, error) {
-	var flags byte
-	if ttl != "" {
-		flags = flagDeleted
-	}
 	o := &op{partition: key.Partition, write: true, bytes: len(value)}
 	// The record is a copy: the batch may still be written to a connection when the caller has given up.
-	record := payload{op: o, bytes: encodeRecord(flags, v, value)}
+	record := payload{op: o, bytes: state.EncodeEnvelope(ttl != "", v, value)}
 	o.args = []any{
 		"evalsha", changeSHA, 2, s.keyOf(key), s.checkpointKey(key.Partition), identity(base.Version), record, ttl,
 	}
@@ -225,7 +221,7 @@ func (s *Store) change(ctx context.Context, key state.Key, base state.Record, v 
 	case int64:
 		return v, nil
 	case string: // it was there already
-		found, _, _, err := decodeRecord([]byte(reply))
+		found, _, _, err := state.DecodeEnvelope([]byte(reply))
 		return found, err
 	case []any:
 		if len(reply) == 2 {
@@ -241,7 +237,7 @@ func refusal(key state.Key, epoch uint64, reply []any) error {
 	fence, _ := reply[1].(string)
 	var have state.Version
 	if head != "" {
-		v, _, deleted, err := decodeRecord([]byte(head))
+		v, _, deleted, err := state.DecodeEnvelope([]byte(head))
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,6 @@
 package jetstream
 
 import (
-	"bytes"
-	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,51 +10,6 @@ import (
 	"hongyan/messages"
 	"hongyan/state"
 )
-
-func FuzzEnvelope(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add([]byte("not ours"))
-	f.Add(envelope(0, state.Version{Incarnation: 1, Number: 2, Epoch: 3, WriteID: 4}, []byte("value")))
-	f.Add(envelope(flagDeleted, state.Version{Incarnation: math.MaxUint64, Number: 1, WriteID: 1}, nil))
-	f.Add(envelope(0, state.Version{}, []byte("zero ids")))
-	f.Add(append([]byte{2}, make([]byte, 40)...))
-	f.Add(append([]byte{1, 0x80}, bytes.Repeat([]byte{1}, 40)...))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		v, value, deleted, err := parseEnvelope(data)
-		if err != nil {
-			return
-		}
-		var flags byte
-		if deleted {
-			flags = flagDeleted
-		}
-		if again := envelope(flags, v, value); !bytes.Equal(again, data) {
-			t.Errorf("%x was read as %+v %x and written as %x", data, v, value, again)
-		}
-	})
-}
-
-func TestEnvelope(t *testing.T) {
-	t.Parallel()
-	want := state.Version{Incarnation: 0x0102030405060708, Number: 1, Epoch: 0, WriteID: math.MaxUint64}
-	data := envelope(0, want, []byte("v"))
-	const hex = "\x01\x00" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "\x00\x00\x00\x00\x00\x00\x00\x01" +
-		"\x00\x00\x00\x00\x00\x00\x00\x00" + "\xff\xff\xff\xff\xff\xff\xff\xff" + "v"
-	if string(data) != hex {
-		t.Errorf("the stored form changed: %x", data)
-	}
-	if v, value, deleted, err := parseEnvelope(data); err != nil || v != want || string(value) != "v" || deleted {
-		t.Errorf("got %+v %q %v %v", v, value, deleted, err)
-	}
-	for name, data := range map[string][]byte{
-		"empty": nil, "cut off": data[:envelopeHead-1], "later format": append([]byte{2}, data[1:]...),
-		"unknown flag": append([]byte{1, 2}, data[2:]...), "no ids": make([]byte, 50),
-	} {
-		if _, _, _, err := parseEnvelope(data); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
 
 // kvKey is the alphabet of NATS's key-value clients; two dots in a row or a dot at an end make an empty token.
 var kvKey = regexp.MustCompile(`^[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*$`)
