@@ -195,7 +195,7 @@ func (u *user) repeat(ctx actor.Context, it *item, recorded conversation.Recorde
 	d := it.deliveries[0]
 	u.trace(messages.StageJoined, it, d, "recorded answer")
 	verdict := u.say(d, it.key, it.reply)
-	if verdict == messages.Verdict_VERDICT_REFUSED && recorded.Assumed && u.isRedelivery(it, d) {
+	if verdict == messages.Verdict_VERDICT_REFUSED && u.isRedelivery(it, d, recorded) {
 		if !u.commit(ctx, u.st.Keep(it.key, false, u.account.Limits, u.Now())) {
 			return
 		}
@@ -205,10 +205,12 @@ func (u *user) repeat(ctx actor.Context, it *item, recorded conversation.Recorde
 	u.finish(ctx, it, "repeated")
 }
 
-// isRedelivery tells by age whether a delivery is one of WeChat's later ones, and neither its first nor a replay.
-func (u *user) isRedelivery(it *item, d delivery) bool {
+// isRedelivery tells whether a delivery is one that was not expected any more when the answer was taken for delivered: one of WeChat's
+// later ones, by age, and no replay.
+func (u *user) isRedelivery(it *item, d delivery, recorded conversation.Recorded) bool {
 	age := d.logTime.Sub(time.Unix(it.in.GetCreateTime(), 0))
-	return age >= platformRetryEvery-platformRetryEvery/10 && age < time.Duration(u.account.Deliveries)*platformRetryEvery+platformRetryEvery/2
+	return recorded.AssumedMS > 0 && d.logTime.UnixMilli() > recorded.AssumedMS && age >= platformRetryEvery-platformRetryEvery/10 &&
+		age < time.Duration(u.account.Deliveries)*platformRetryEvery+platformRetryEvery/2
 }
 
 // deliveriesLeft is how often WeChat delivers the message again at most, by count and by age (DESIGN §3 rule 17).
@@ -236,13 +238,14 @@ func (u *user) windowOver(ctx actor.Context, m *windowOver) {
 	}
 	// What nobody can tell would have been delivered again if it had not been written (DESIGN §3 rule 13), and that would stand in
 	// the log, unless the log took nothing at the time.
-	expected = expected && !m.troubled.After(it.deliveries[len(it.deliveries)-1].logTime)
+	last := it.deliveries[len(it.deliveries)-1].logTime
+	expected = expected && !m.troubled.After(last)
 	done := true
 	switch {
 	case u.wasWritten(it):
 		u.st = u.st.Delivered(it.key)
 	case it.unknown() && expected:
-		u.st = u.st.Assume(it.key)
+		done = u.commit(ctx, u.st.Assume(it.key, last))
 	default:
 		done = u.giveUp(ctx, it)
 	}

@@ -195,7 +195,7 @@ func (o *observer) check() []string {
 	}
 	first, lost := o.positions()
 	for text, reply := range o.replies {
-		if lost[text] { // and with it the kept answers that its reply carried
+		if lost[text] || o.refused[text] { // and with it the kept answers that its reply carried
 			kept += reply
 		}
 	}

@@ -51,7 +51,14 @@ func TestStaleOwnerOffersNothing(t *testing.T) {
 // Rule 13: an answer counted as delivered because WeChat did not deliver the message again. It did, later than it should, and that
 // delivery cannot carry the answer either: now it is known that the user has none, and the answer is kept.
 func TestLateRedeliveryProvesTheContrary(t *testing.T) {
-	for name, late := range map[string]time.Duration{"a redelivery": 9 * time.Second, "a replay after minutes": 50 * time.Second} {
+	for name, c := range map[string]struct {
+		late    time.Duration
+		crashes bool
+	}{
+		"a redelivery":           {late: 9 * time.Second},
+		"under the next owner":   {late: 9 * time.Second, crashes: true},
+		"a replay after minutes": {late: 50 * time.Second},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.start()
@@ -59,13 +66,17 @@ func TestLateRedeliveryProvesTheContrary(t *testing.T) {
 				in := w.message("u1", "1", "a")
 				w.deliver(in)
 				w.door.behave(func(d *door) { d.deaf = false })
-				time.Sleep(late)
+				time.Sleep(c.late)
+				if c.crashes {
+					w.kill()
+					w.start()
+				}
 				again := w.door.open(in)
 				w.door.close(again)
 				w.accept(in, again)
 				time.Sleep(time.Second)
 				want := "re: a\n\nre: b"
-				if late > 15*time.Second {
+				if c.late > 15*time.Second {
 					want = "re: b" // it is not WeChat that asks
 				}
 				if next := w.deliver(w.message("u1", "2", "b")); next.text() != want || len(w.log.Letters()) != 0 {

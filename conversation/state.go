@@ -124,9 +124,10 @@ type Recorded struct {
 	// At is the message's own place in the log. Its entry is handed over again until the answer is settled, so a delivery that
 	// stands behind it and comes without it finds an answer that was settled, though the mark got lost.
 	At messages.Position `cbor:"6,keyasint,omitempty" json:"-"`
-	// Assumed marks an answer of which nobody can tell whether it was written, and that counts as delivered because WeChat did not
-	// deliver the message again in time (DESIGN §3 rule 13). A delivery that comes after all proves the contrary.
-	Assumed bool `cbor:"7,keyasint,omitempty" json:"assumed,omitempty"`
+	// AssumedMS marks an answer of which nobody can tell whether it was written, and that counts as delivered because WeChat did not
+	// deliver the message again in time (DESIGN §3 rule 13): the log time, in Unix milliseconds, of the last delivery up to then. One
+	// that comes after all proves the contrary.
+	AssumedMS int64 `cbor:"7,keyasint,omitempty" json:"assumed_ms,omitempty"`
 }
 
 // SettledBefore tells whether the answer was settled before a delivery at that position came up by itself.

@@ -143,12 +143,13 @@ func (s State) Delivered(key messages.Key) State {
 	return s
 }
 
-// Assume notes that the recorded answer of key counts as delivered, since WeChat did not ask for it again.
-func (s State) Assume(key messages.Key) State {
+// Assume notes that the recorded answer of key counts as delivered, since WeChat did not ask for it again after the delivery that the
+// log took at last. The result must be committed before the message is settled: the next owner must know, should WeChat ask later.
+func (s State) Assume(key messages.Key, last time.Time) State {
 	s = s.Delivered(key)
 	for i := range s.Answers {
 		if s.Answers[i].Key == key {
-			s.Answers[i].Assumed = true
+			s.Answers[i].AssumedMS = last.UnixMilli()
 		}
 	}
 	return s
