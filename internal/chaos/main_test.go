@@ -4,16 +4,15 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"hongyan/internal/servers"
 )
 
 var (
@@ -64,29 +63,8 @@ var engine = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("HONGYAN_CHAOS_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
-	if err := dependOnTree(); err != nil {
-		return "", err
-	}
-	path := filepath.Join(workFolder, "hongyan")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "hongyan/cmd/hongyan").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
+	return servers.BuildEngine(root, workFolder)
 })
-
-// dependOnTree reads every folder of the module that has source. The go command notes what a test opens, and so runs these tests
-// again when the engine has changed; it knows nothing of the packages that only the binary imports.
-func dependOnTree() error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		name := d.Name()
-		if err == nil && d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "data" || name == "testdata") {
-			return fs.SkipDir
-		}
-		return err
-	})
-}
 
 // poll returns true as soon as ok says so; false after the time, or when ctx ends.
 func poll(ctx context.Context, within time.Duration, ok func() bool) bool {

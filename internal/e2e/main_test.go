@@ -4,20 +4,19 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"hongyan/internal/servers"
 )
 
 // kills is how often the kill test kills each engine; the long form has 20.
@@ -59,31 +58,7 @@ func realProcess(t *testing.T) {
 }
 
 // binary is the path of hongyan, built once per run from the tree that is tested.
-var binary = sync.OnceValues(func() (string, error) {
-	if err := dependOnTree(); err != nil {
-		return "", err
-	}
-	path := filepath.Join(workFolder, "hongyan")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "hongyan/cmd/hongyan").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// dependOnTree reads every folder of the module that has source. The go command notes what a test opens, and so runs these tests
-// again when the engine has changed; it knows nothing of the packages that only the binary imports.
-func dependOnTree() error {
-	root := filepath.Join("..", "..")
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		name := d.Name()
-		if err == nil && d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "data" || name == "testdata") {
-			return fs.SkipDir
-		}
-		return err
-	})
-}
+var binary = sync.OnceValues(func() (string, error) { return servers.BuildEngine(filepath.Join("..", ".."), workFolder) })
 
 func mustBinary(t *testing.T) string {
 	t.Helper()
