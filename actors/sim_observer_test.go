@@ -261,14 +261,19 @@ func (o *observer) checkOrder(order []string, first map[string]int, lost map[str
 		if slices.ContainsFunc(o.shows, func(s shown) bool { return s.replay && strings.Contains(s.answer, "re: "+text) }) {
 			continue // somebody else took it; WeChat had it later
 		}
-		i := slices.IndexFunc(o.shows, func(s shown) bool { return !s.replay && strings.Contains(s.answer, "re: "+text) })
-		if i < 0 || lost[o.shows[i].text] || o.refused[text] || o.late[text] || o.refused[o.shows[i].text] {
+		its := shown{}
+		for _, s := range o.shows {
+			if !s.replay && strings.Contains(s.answer, "re: "+text) && (its.text == "" || s.at.Before(its.at)) {
+				its = s
+			}
+		}
+		if its.text == "" || lost[its.text] || o.refused[text] || o.late[text] || o.refused[its.text] {
 			continue // nobody knew, in time, of the delivery that carried it
 		}
-		if o.shows[i].at.Before(last.at) {
+		if its.at.Before(last.at) {
 			o.violated("I3: the answer to %s came before the one to a message before it: %q", text, last.answer)
 		}
-		last = o.shows[i]
+		last = its
 	}
 }
 
