@@ -195,12 +195,23 @@ func (u *user) repeat(ctx actor.Context, it *item, recorded conversation.Recorde
 	d := it.deliveries[0]
 	u.trace(messages.StageJoined, it, d, "recorded answer")
 	verdict := u.say(d, it.key, it.reply)
-	if verdict == messages.Verdict_VERDICT_REFUSED && u.isRedelivery(it, d, recorded) {
-		if !u.commit(ctx, u.st.Keep(it.key, false, u.account.Limits, u.Now())) {
+	if u.isRedelivery(it, d, recorded) {
+		next := u.st
+		switch verdict {
+		case messages.Verdict_VERDICT_REFUSED:
+			next = next.Keep(it.key, false, u.account.Limits, u.Now())
+		case messages.Verdict_VERDICT_WRITTEN:
+			next = next.Certain(it.key)
+		default:
+			next = next.Assume(it.key, d.logTime)
+		}
+		if !u.commit(ctx, next) {
 			return
 		}
-		u.metrics.kept.Inc()
-		u.trace(messages.StageKept, it, d, "for the user's next message")
+		if verdict == messages.Verdict_VERDICT_REFUSED {
+			u.metrics.kept.Inc()
+			u.trace(messages.StageKept, it, d, "for the user's next message")
+		}
 	}
 	u.finish(ctx, it, "repeated")
 }

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -182,18 +183,17 @@ func (f *fleet) handOver(partition int) {
 func (f *fleet) kill(n *node) {
 	n.die()
 	f.mu.Lock()
+	if !slices.Contains(f.nodes, n) {
+		f.mu.Unlock()
+		return // somebody else has killed it
+	}
 	var his []tenancy
 	for _, t := range f.all {
 		if t.node == n {
 			his = append(his, t)
 		}
 	}
-	for i, have := range f.nodes {
-		if have == n {
-			f.nodes = append(f.nodes[:i:i], f.nodes[i+1:]...)
-			break
-		}
-	}
+	f.nodes = slices.DeleteFunc(slices.Clone(f.nodes), func(have *node) bool { return have == n })
 	f.mu.Unlock()
 	for _, t := range his {
 		if !t.ended() {

@@ -195,7 +195,7 @@ func (o *observer) check() []string {
 	}
 	first, lost := o.positions()
 	for text, reply := range o.replies {
-		if lost[text] || o.refused[text] { // and with it the kept answers that its reply carried
+		if lost[text] || o.refused[text] || o.sim.replayed(text) { // and with it the kept answers that its reply carried
 			kept += reply
 		}
 	}
@@ -210,7 +210,7 @@ func (o *observer) check() []string {
 	for text, outcome := range outcomes {
 		mark := "re: " + text
 		times := o.checkAnswer(text, mark, lost)
-		if outcome == messages.Outcome_OUTCOME_ANSWERED && times == 0 && !lost[text] && !o.refused[text] && !o.sim.mood(text).silent &&
+		if outcome == messages.Outcome_OUTCOME_ANSWERED && times == 0 && !lost[text] && !o.refused[text] && !o.sim.replayed(text) && !o.sim.mood(text).silent &&
 			!strings.Contains(buried, mark) && !strings.Contains(kept, mark) {
 			o.violated("I5: the answer to %s was neither delivered nor kept nor buried", text)
 		}
@@ -296,8 +296,11 @@ func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
 		if lost[s.text] {
 			most = len(o.shows)
 		}
+		if o.sim.replayed(s.text) { // a replay looks as if WeChat had not got the answer
+			most++
+		}
 	}
-	if o.sim.unknown == UnknownOnce || o.sim.replayed(text) { // a replay looks as if WeChat had not got the answer
+	if o.sim.unknown == UnknownOnce {
 		most++
 	}
 	if len(on) > most {

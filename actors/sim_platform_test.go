@@ -381,7 +381,7 @@ func (g *ingress) offer(ctx context.Context, o *messages.Offer) *messages.OfferR
 	if g.dead() {
 		return nil
 	}
-	if !proto.Equal(x.answer, o.GetAnswer()) && !(o.GetAsk() && o.GetAnswer() == nil) {
+	if !proto.Equal(x.answer, o.GetAnswer()) && (!o.GetAsk() || o.GetAnswer() != nil) {
 		return &messages.OfferReply{Verdict: messages.Verdict_VERDICT_REFUSED}
 	}
 	return &messages.OfferReply{Verdict: x.verdict}

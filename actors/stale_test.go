@@ -86,3 +86,26 @@ func TestLateRedeliveryProvesTheContrary(t *testing.T) {
 		})
 	}
 }
+
+// Rule 13: the late redelivery carried the answer, and one that is later still, whose exchange is closed, does not bring it back.
+func TestLateRedeliveryGetsTheAnswer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.door.behave(func(d *door) { d.deaf = true })
+		in := w.message("u1", "1", "a")
+		w.deliver(in)
+		w.door.behave(func(d *door) { d.deaf = false })
+		time.Sleep(9 * time.Second)
+		if again := w.deliver(in); again.text() != "re: a" {
+			t.Errorf("the redelivery got %q", again.text())
+		}
+		time.Sleep(time.Second)
+		closed := w.door.open(in)
+		w.door.close(closed)
+		w.accept(in, closed)
+		time.Sleep(time.Second)
+		if next := w.deliver(w.message("u1", "2", "b")); next.text() != "re: b" {
+			t.Errorf("the next message got %q", next.text())
+		}
+	})
+}

@@ -155,6 +155,17 @@ func (s State) Assume(key messages.Key, last time.Time) State {
 	return s
 }
 
+// Certain notes that the recorded answer of key was written for sure.
+func (s State) Certain(key messages.Key) State {
+	s = s.Delivered(key)
+	for i := range s.Answers {
+		if s.Answers[i].Key == key {
+			s.Answers[i].AssumedMS = 0
+		}
+	}
+	return s
+}
+
 // settleAll marks every recorded answer as delivered.
 func (s State) settleAll() State {
 	s.Answers = slices.Clone(s.Answers)
