@@ -107,6 +107,7 @@ type tenures struct {
 	log         []Ownership     // every start, in order
 	stubborn    bool            // actors ignore the release message
 	slow        <-chan struct{} // partition 0 is taken over once it is closed; nil: at once
+	lingers     <-chan struct{} // actors of partition 0 end once it is closed; nil: at once
 	running     map[int]int     // actors alive per partition
 	overlaps    int
 }
@@ -189,6 +190,9 @@ func (a *testPartition) Receive(ctx actor.Context) {
 		}
 		a.store.checkpoints[a.own.Partition] = a.own.Epoch
 	case *actor.Stopped:
+		if linger := a.store.lingers; linger != nil && a.own.Partition == 0 {
+			<-linger
+		}
 		a.store.mu.Lock()
 		defer a.store.mu.Unlock()
 		a.store.running[a.own.Partition]--

@@ -48,6 +48,7 @@ type keeper struct {
 	epoch     atomic.Uint64               // of the tenure that runs, or ran last
 	panicked  atomic.Bool                 // the actor of this tenure panicked; set by its guardian
 	guardian  *actor.RootContext
+	last      <-chan struct{} // closed when the actor of the last tenure has stopped; nil before the first
 
 	faults      int       // tenures in a row that ended in a fault
 	failures    int       // takes in a row that failed
@@ -87,6 +88,10 @@ func (k *keeper) run() {
 		if k.wantedSince.IsZero() {
 			k.wantedSince = time.Now()
 		}
+		if !k.gone() {
+			k.wait(changed, k.last, 0)
+			continue
+		}
 		_, moved := k.node.leases.seen(k.partition)
 		own, err := k.take(v)
 		switch {
@@ -100,6 +105,17 @@ func (k *keeper) run() {
 			k.failures = 0
 			k.tenure(own)
 		}
+	}
+}
+
+// gone tells whether the actor of the last tenure has stopped. Before that nobody may follow it: all of them have one name, so its
+// late end would be told as that of its successor, who then ran unseen and for ever in the way of the next.
+func (k *keeper) gone() bool {
+	select {
+	case <-k.last:
+		return true
+	default:
+		return k.last == nil
 	}
 }
 
@@ -248,6 +264,7 @@ func (k *keeper) tenure(own taken) {
 		return
 	}
 	ended := make(chan struct{})
+	k.last = ended
 	root.Send(n.warden, watch{pid, ended})
 	n.metrics.owned.Inc()
 	k.running.Store(true)
@@ -272,7 +289,9 @@ func (k *keeper) tenure(own taken) {
 		// Not released: what this actor did not finish belongs to a takeover that counts as unplanned.
 		k.log.Warn("the partition is dropped", "reason", why, "epoch", own.Epoch)
 		root.Stop(pid)
-		k.awaitEnd(ended, stopPatience)
+		if !k.awaitEnd(ended, stopPatience) {
+			k.log.Warn("the partition's actor has not ended yet; until it has, the partition is not taken here", "epoch", own.Epoch)
+		}
 	case endFault:
 		n.metrics.faults.Inc()
 		k.log.Warn("the partition's actor ended by itself; the partition is taken anew", "epoch", own.Epoch, "wait", backoff(k.faults))

@@ -184,6 +184,40 @@ func TestStubbornActorIsStopped(t *testing.T) {
 	}
 }
 
+// An actor that ends long after it was told to (its store hung) is waited for: a successor would have its name, and be taken for
+// ended when it ends.
+func TestActorThatEndsLateIsWaitedFor(t *testing.T) {
+	s := startNATS(t)
+	linger := make(chan struct{})
+	owner := newTenures()
+	owner.lingers = linger
+	n := start(t, s, owner)
+	n.awaitReady(t)
+	first := owner.of(0)[0]
+	lease, revision, err := n.leases.read(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Member, lease.Mark, lease.Epoch = "0123456789abcdefghijkl", "stolen", lease.Epoch+7
+	if _, err := n.leases.swap(t.Context(), 0, lease, revision); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the partition is lost", func() bool { return n.owned() == 7 })
+	late := time.Now().Add(stopPatience + time.Second)
+	eventually(t, "the keeper has lost its patience", func() bool { return time.Now().After(late) })
+	if seen, _, err := n.leases.read(t.Context(), 0); err != nil || seen.Epoch != lease.Epoch {
+		t.Errorf("the lease went from epoch %d to %d (%v) while the actor of epoch %d was still there", lease.Epoch, seen.Epoch, err, first.Epoch)
+	}
+	close(linger)
+	eventually(t, "the partition runs again, one epoch later", func() bool {
+		own := owner.of(0)
+		return len(own) == 2 && own[1].Epoch == lease.Epoch+1 && n.owned() == 8
+	})
+	if got := testutil.ToFloat64(n.metrics.faults); got != 0 || owner.overlaps != 0 {
+		t.Errorf("%v actors count as ended by themselves, %d ran beside another", got, owner.overlaps)
+	}
+}
+
 func TestLayoutMismatchIsAStartError(t *testing.T) {
 	s := startNATS(t)
 	n := start(t, s, newTenures(), partitions(8))
