@@ -56,12 +56,12 @@ var clusterMutants = []mutant{
 	{
 		name: "self-fence-when-disconnected", rule: "20", takes: "the fence of a node that is cut off",
 		file: "cluster/judge.go", old: "away > disconnectedIn && !m.fenced {", new: "away > 1000*disconnectedIn && !m.fenced {",
-		tests: []string{"cluster.TestDeafNodeJudgesNobody", "cluster.TestLostConnectionFencesItself"},
+		tests: []string{"cluster.TestDeafNodeJudgesNobody"},
 	},
 	{
 		name: "fenced-drops-first", rule: "20", takes: "that a fenced node drops what it owned",
 		file: "cluster/keeper.go", old: "		case v.fenced:\n			return endFenced\n", new: "",
-		tests: []string{"cluster.TestLostConnectionFencesItself", "cluster.TestStandstillFencesItself"},
+		tests: []string{"cluster.TestStandstillFencesItself"},
 	},
 	{
 		name: "a-lost-lease-ends-the-tenure", rule: "20", takes: "that an owner whose lease was taken stops",

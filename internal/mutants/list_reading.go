@@ -93,8 +93,7 @@ var readingMutants = []mutant{
 	},
 	{
 		name: "same-log-at-takeover", rule: "4", takes: "reading the newest entry back at takeover",
-		file: "actors/takeover.go",
-		old:  "s.replaced = !holds", new: "s.replaced = !holds && o == nil",
+		file: "actors/takeover.go", old: "	if s.replaced {\n", new: "	if s.replaced && o == nil {\n",
 		tests: []string{"actors.TestLostTail"},
 	},
 	{
@@ -143,9 +142,7 @@ var readingMutants = []mutant{
 	},
 	{
 		name: "named-before-handed-over", rule: "5", takes: "naming a batch in the checkpoint before it is handed over",
-		file:  "actors/careful.go",
-		old:   "if named := p.cp; named.name(first, last, p.tenure.Mark) {",
-		new:   "if named := p.cp; named.name(first, last, p.tenure.Mark) && first == 0 {",
+		file: "actors/careful.go", old: "named.name(first, last, p.tenure.Mark) {", new: "named.name(first, last, p.tenure.Mark) && first == 0 {",
 		tests: []string{"actors.TestDeadlyEntry"},
 	},
 	{
