@@ -61,18 +61,18 @@ func TestComposition(t *testing.T) {
 	p.flows("kill -9 NATS", func() string {
 		p.killProcess(p.containers("nats")[0])
 		p.healthy("nats", 1)
-		return ""
+		return spread(p.owners(3))
 	})
 	p.flows("kill -9 Redis", func() string {
 		p.killProcess(p.containers("redis")[0])
 		p.healthy("redis", 1)
-		return ""
+		return spread(p.owners(3))
 	})
 	p.flows("restart NATS and Redis in order", func() string {
 		p.compose("restart", "nats", "redis")
 		p.healthy("nats", 1)
 		p.healthy("redis", 1)
-		return ""
+		return spread(p.owners(3))
 	})
 	p.flows("replace both ingresses (new addresses)", func() string {
 		before := p.containers("ingress")
