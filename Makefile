@@ -6,6 +6,9 @@ BUILD        := $(CURDIR)/.build
 # How long a whole test run, or one fuzz target, may take.
 TESTTIME     ?= 14m
 FUZZTIME     ?= 20s
+# Packages that start many real processes and run one after the other: side by side they would take each other's processor, and
+# then test the machine.
+ALONE        := /internal/(chaos|e2e)$$
 # How many seeds `make sim` runs, and from which on.
 SEEDS        ?= 5000
 FIRST        ?= 0
@@ -39,7 +42,8 @@ bench: ## the whole path beside a bare handler, closed loop (a few minutes)
 test: ## all tests with the race detector; installs what they need where it can
 	.ci/need go cc chromium cjk-fonts redis-server
 	go vet ./...
-	CGO_ENABLED=1 go test -race -timeout $(TESTTIME) ./...
+	CGO_ENABLED=1 go test -race -timeout $(TESTTIME) $$(go list ./... | grep -vE '$(ALONE)')
+	CGO_ENABLED=1 go test -race -p 1 -timeout $(TESTTIME) $$(go list ./... | grep -E '$(ALONE)')
 
 test-short: ## the quick tests, without the race detector, real processes and the browser
 	go test -short -timeout 3m ./...

@@ -139,9 +139,13 @@ func runChild(ctx context.Context, spec childSpec) error {
 	if err != nil {
 		return err
 	}
-	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "checkpoints", Replicas: max(spec.Replicas, 1)})
-	if err != nil {
+	var bucket jetstream.KeyValue
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		bucket, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "checkpoints", Replicas: max(spec.Replicas, 1)})
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("bucket of the checkpoints: %w", err)
 	}
 	d := &durableCheckpoints{bucket: bucket, out: json.NewEncoder(os.Stdout)}
 	var encrypted *TLS

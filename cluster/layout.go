@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"hongyan/stream"
 )
 
 // bucketName is the KV bucket with the layout and the leases.
@@ -171,30 +173,59 @@ func openBucket(ctx context.Context, conn *nats.Conn, replicas int) (jetstream.K
 		DenyDelete:        true,
 		AllowDirect:       replicas == 1,
 	}
-	if err := ensureStream(ctx, js, want); err != nil {
+	if err := patiently(ctx, func(ctx context.Context) error { return ensureStream(ctx, js, want) }); err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w; check that NATS runs with JetStream and at least %d server(s)", bucketName, err, replicas)
 	}
-	bucket, err := js.KeyValue(ctx, bucketName)
+	var bucket jetstream.KeyValue
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		bucket, err = js.KeyValue(ctx, bucketName)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", bucketName, err)
 	}
 	return bucket, nil
 }
 
+// How long the bucket may take to come up: a cluster of NATS servers elects a leader in 4 to 6 s, and in more on a busy machine.
+const (
+	bucketPatience = 30 * time.Second
+	bucketEvery    = 250 * time.Millisecond
+)
+
+// patiently repeats a step while its error is one that goes away by itself.
+func patiently(ctx context.Context, step func(context.Context) error) error {
+	patience, cancel := context.WithTimeout(ctx, bucketPatience)
+	defer cancel()
+	for {
+		within, done := context.WithTimeout(patience, 5*storeTimeout)
+		err := step(within)
+		done()
+		if err == nil || !stream.ComingUp(err) {
+			return err
+		}
+		select {
+		case <-time.After(bucketEvery):
+		case <-patience.Done():
+			return err
+		}
+	}
+}
+
 // ensureStream makes the stream, or changes how many replicas an existing one has.
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
-	stream, err := js.Stream(ctx, want.Name)
+	found, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = js.CreateStream(ctx, want)
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return err //nolint:wrapcheck // openBucket says what it was for
 		}
-		stream, err = js.Stream(ctx, want.Name) // another node was faster
+		found, err = js.Stream(ctx, want.Name) // another node was faster
 	}
 	if err != nil {
 		return err //nolint:wrapcheck // as above
 	}
-	have := stream.CachedInfo().Config
+	have := found.CachedInfo().Config
 	if have.Replicas == want.Replicas && have.AllowDirect == want.AllowDirect {
 		return nil
 	}

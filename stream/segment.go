@@ -84,7 +84,7 @@ func (l *Log) open(ctx context.Context) error {
 			if err == nil {
 				break
 			}
-			if !comingUp(err) || ctx.Err() != nil || time.Now().After(until) {
+			if !ComingUp(err) || ctx.Err() != nil || time.Now().After(until) {
 				return err
 			}
 			if !logged {
@@ -173,9 +173,9 @@ func (s *segment) fits(found jetstream.Stream) error {
 		"a log: set them as they were, or remove the old log", ErrLayout, s.name, len(have), len(want))
 }
 
-// comingUp tells whether an error may go away by itself while servers start (no leader, too few servers, no answer), or while several
+// ComingUp tells whether an error may go away by itself while servers start (no leader, too few servers, no answer), or while several
 // workers make the stream at once: the server then reserves its room for each of them.
-func comingUp(err error) bool {
+func ComingUp(err error) bool {
 	var refusal *jetstream.APIError
 	if errors.As(err, &refusal) {
 		return slices.Contains([]jetstream.ErrorCode{codeNoLeader, codeNoPeers, codeNotLeader, codeStorageExceeded}, refusal.ErrorCode)
