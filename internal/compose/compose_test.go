@@ -75,8 +75,15 @@ func TestComposition(t *testing.T) {
 		return spread(p.owners(3))
 	})
 	p.flows("replace both ingresses (new addresses)", func() string {
+		// Recreating them would take both down at once. This way the new ones serve before the old ones go.
 		before := p.containers("ingress")
-		p.compose("up", "--detach", "--no-deps", "--force-recreate", "ingress")
+		p.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", "ingress=4", "ingress")
+		p.healthy("ingress", 4)
+		for _, old := range before {
+			p.run("docker", "stop", old.ID)
+			p.run("docker", "rm", old.ID)
+		}
+		p.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", "ingress=2", "ingress")
 		p.healthy("ingress", 2)
 		return replaced(t, before, p.containers("ingress"))
 	})
