@@ -5,6 +5,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 const (
 	users = 40
 	pace  = 200 * time.Millisecond // between an answer and the user's next message
+
+	notReceived = "抱歉，刚才的消息没有收到，请再发送一次。" // reply.not_received, as it is by default
 )
 
 // sent is one message and what became of it.
@@ -22,7 +25,8 @@ type sent struct {
 	at       time.Time
 	elapsed  time.Duration
 	repeated bool   // answered by a redelivery
-	fault    string // empty: it got its own answer, and nothing else
+	refused  bool   // the log was away at every delivery, and the user was told to send it again (P6)
+	fault    string // empty: it got its own answer, or was refused
 }
 
 // traffic is users who write one message after the other, through nginx, for as long as it runs. The simulated platform signs,
@@ -32,9 +36,10 @@ type traffic struct {
 	stop     context.CancelFunc
 	ended    sync.WaitGroup
 
-	mu    sync.Mutex
-	all   []sent
-	count map[string]int // messages by user
+	mu      sync.Mutex
+	all     []sent
+	count   map[string]int // messages by user
+	refused map[string]int // of them, those that were refused
 }
 
 func startTraffic(t *testing.T) *traffic {
@@ -50,7 +55,7 @@ func startTraffic(t *testing.T) *traffic {
 		t.Fatalf("the callback is not confirmed through nginx: %v", err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	l := &traffic{platform: platform, stop: stop, count: make(map[string]int)}
+	l := &traffic{platform: platform, stop: stop, count: make(map[string]int), refused: make(map[string]int)}
 	for i := range users {
 		l.ended.Go(func() { l.user(ctx, fmt.Sprintf("o-compose-%02d", i)) }) // ends when stop is called
 	}
@@ -68,7 +73,12 @@ func (l *traffic) user(ctx context.Context, openID string) {
 		want := fmt.Sprintf("%s/%d", openID, number)
 		at := time.Now()
 		result, err := l.platform.Push(context.WithoutCancel(ctx), account, openID, simulator.Message{Type: "text", Content: "echo " + want})
-		l.note(openID, sent{at: at, elapsed: time.Since(at), repeated: len(result.Deliveries) > 1, fault: judge(result, err, want)})
+		s := sent{at: at, elapsed: time.Since(at), repeated: len(result.Deliveries) > 1}
+		s.refused = result.Answered && result.Answer.Content == notReceived
+		if !s.refused {
+			s.fault = judge(result, err, want)
+		}
+		l.note(openID, s)
 	}
 }
 
@@ -77,7 +87,7 @@ func judge(r simulator.Result, err error, want string) string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case r.Answered && r.Answer.Content == want:
+	case r.Answered && (r.Answer.Content == want || strings.HasSuffix(r.Answer.Content, "\n"+want)): // behind answers that had to wait
 		return ""
 	case r.Answered:
 		return fmt.Sprintf("answered %q, want %q", r.Answer.Content, want)
@@ -95,13 +105,9 @@ func (l *traffic) note(openID string, s sent) {
 	defer l.mu.Unlock()
 	l.all = append(l.all, s)
 	l.count[openID]++
-}
-
-// total is how many messages have ended so far.
-func (l *traffic) total() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.all)
+	if s.refused {
+		l.refused[openID]++
+	}
 }
 
 // since are the messages that were written from then on and have ended.
