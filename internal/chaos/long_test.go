@@ -55,56 +55,58 @@ func TestLong(t *testing.T) {
 	}
 }
 
-// longLegs makes the faults of one rig that are not done yet. It returns false where the run has to end.
+// longLegs makes the faults of one kind of rig that are not done yet, each on a rig of its own: its log is short enough for nothing of
+// it to be purged before the journal has read it. It returns false where the run has to end.
 func longLegs(ctx context.Context, t *testing.T, p *progress, s *status, nats int) bool {
-	var list []fault
-	for _, f := range chosen(nats) {
-		if !p.done(f.name) {
-			list = append(list, f)
+	for i, f := range chosen(nats) {
+		if p.done(f.name) {
+			continue
 		}
-	}
-	if len(list) == 0 {
-		return true
-	}
-	dir := filepath.Join(buildFolder(), fmt.Sprintf("run-%d-%d", os.Getpid(), nats))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	good := true
-	t.Run(fmt.Sprintf("rig with %d NATS", max(nats, 1)), func(t *testing.T) {
-		t.Cleanup(func() {
-			if t.Failed() || *keep {
-				s.print("the files are in %s", dir)
-			} else if err := os.RemoveAll(dir); err != nil {
+		dir := filepath.Join(buildFolder(), fmt.Sprintf("run-%d-%d-%d", os.Getpid(), nats, i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		t.Run(f.name, func(t *testing.T) {
+			t.Cleanup(func() {
+				if t.Failed() || *keep {
+					s.print("the files are in %s", dir)
+				} else if err := os.RemoveAll(dir); err != nil {
+					t.Error(err)
+				}
+			})
+			var done row
+			if done, err = longRig(ctx, t, s, f, dir, nats); err != nil {
 				t.Error(err)
-			}
-		})
-		s.print("starting %d workers, %d ingresses, NATS, Redis", workers, ingresses)
-		r := openRig(t, dir, nats, s.print)
-		s.watch(r)
-		defer s.watch(nil)
-		for _, f := range list {
-			done, err := longLeg(ctx, r, f)
-			if err != nil {
-				good = false
-				t.Errorf("%s: %v", f.name, err)
 				return
 			}
 			for _, v := range append(done.Violations, done.Breaches...) {
 				s.print("VIOLATION: %s: %s", f.name, v)
 			}
 			if n := len(done.Violations) + len(done.Breaches); n > 0 {
-				t.Errorf("%s: %d violations", f.name, n) // which, says the end, also after an interruption
+				t.Errorf("%d violations", n) // which, says the end, also after an interruption
 			}
-			if err := p.add(done); err != nil {
-				t.Fatal(err)
+			if err = p.add(done); err != nil {
+				t.Error(err)
 			}
-			injected, messages, violations, banners := p.totals()
-			s.print("%s: done. So far %d injections, %s messages, %d violations, %d banners in %v",
-				f.name, injected, thousands(messages), violations, banners, time.Since(p.Began).Round(time.Second))
+		})
+		if err != nil {
+			return false
 		}
-	})
-	return good
+		injected, messages, violations, banners := p.totals()
+		s.print("%s: done. So far %d injections, %s messages, %d violations, %d banners in %v",
+			f.name, injected, thousands(messages), violations, banners, time.Since(p.Began).Round(time.Second))
+	}
+	return true
+}
+
+// longRig starts a rig, makes one fault on it, and ends it.
+func longRig(ctx context.Context, t *testing.T, s *status, f fault, dir string, nats int) (row, error) {
+	s.print("%s: starting %d workers, %d ingresses, NATS, Redis", f.name, workers, ingresses)
+	r := openRig(t, dir, nats, s.print)
+	s.watch(r)
+	defer s.watch(nil)
+	return longLeg(ctx, r, f)
 }
 
 func longLeg(ctx context.Context, r *rig, f fault) (row, error) {

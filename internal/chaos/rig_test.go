@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	partitions = 32
+	partitions = 64
 	workers    = 3
 	ingresses  = 2
 	// startLimit is generous: machines that test have other things to do.
