@@ -51,9 +51,9 @@ func (p *partition) handHeld(ctx actor.Context) {
 	}
 	next := p.held[:min(size, len(p.held))]
 	first, last := next[0].Sequence, next[len(next)-1].Sequence
-	if named := p.cp; named.name(first, last, p.tenure.Mark) {
-		// With what is settled by now: the next owner would begin with that again, name it, and forget how often this batch killed.
-		p.commitCheckpoint(named.pack(p.led))
+	// With what is settled by now: the next owner would begin with that again, name it, and forget how often this batch killed.
+	if named := p.packed(); named.name(first, last, p.tenure.Mark) {
+		p.commitCheckpoint(named)
 		return // checkpointed calls again
 	}
 	p.held = slices.Clone(p.held[len(next):])

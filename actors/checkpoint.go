@@ -29,6 +29,17 @@ type checkpoint struct { //nolint:recvcheck // a value, which only its two mutat
 	NamedLast  uint64 `cbor:"13,keyasint,omitempty"` // its last entry
 	NamedCount uint32 `cbor:"14,keyasint,omitempty"` // how often an owner died over this batch of one
 	NamedBy    string `cbor:"15,keyasint,omitempty"` // the owner that handed it over
+
+	// Entries behind which the log may have lost something, and that were not looked at again when this was written, oldest first. What
+	// was read since may stand in place of entries that nobody has read (DESIGN §3 rule 4).
+	Gaps []gap `cbor:"16,keyasint,omitempty"`
+}
+
+// gap is the entry before one.
+type gap struct {
+	_        struct{} `cbor:",toarray"`
+	Sequence uint64
+	NS       int64 // its log time
 }
 
 const checkpointSchema = 1
@@ -44,6 +55,18 @@ func (c checkpoint) pack(l *ledger) checkpoint {
 		last = seq
 	}
 	return c
+}
+
+// marks are the entries that must be in the log, if it is the same one: the newest, and those before open gaps.
+func (c checkpoint) marks() []stream.Mark {
+	var out []stream.Mark
+	if c.Newest > 0 {
+		out = append(out, c.newest())
+	}
+	for _, g := range c.Gaps {
+		out = append(out, stream.Mark{Sequence: g.Sequence, LogTime: instant(g.NS)})
+	}
+	return out
 }
 
 // ledger is the view of the owner that starts from this checkpoint.
@@ -63,14 +86,6 @@ func (c checkpoint) ledger() (*ledger, error) {
 		rest = rest[n:]
 	}
 	return l, nil
-}
-
-// without is the checkpoint over a log that has lost m and written on. Whoever takes over looks for the newest entry, finds m missing
-// as this owner did, and begins a new generation that reads from before m (DESIGN §3 rule 4).
-func (c checkpoint) without(m stream.Mark) checkpoint {
-	c.Newest, c.NewestNS = m.Sequence, nanos(m.LogTime)
-	c.FloorNS = min(c.FloorNS, c.NewestNS)
-	return c
 }
 
 func (c checkpoint) newest() stream.Mark {

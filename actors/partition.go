@@ -71,6 +71,7 @@ type partition struct {
 	readTime    time.Time     // its log time
 	troubled    time.Time     // when the log was last known not to work
 	gaps        []stream.Mark // entries before a gap, to be looked at once more
+	looked      []stream.Mark // those that are being looked at
 	missing     stream.Mark   // an entry that the log has lost
 	held        []stream.Received
 	batch       batch // of careful hand-over
@@ -160,7 +161,7 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.missing = m.mark
 		p.flush() // checkpointed steps down
 	case *generationChecked:
-		p.checking, p.gaps = false, append(p.gaps, m.open...)
+		p.checking, p.looked, p.gaps = false, nil, append(m.open, p.gaps...)
 	case *purgeDone:
 		p.purging = false
 	case *Release:
@@ -363,7 +364,7 @@ func (p *partition) stopping() {
 // ended runs when all users' actors are gone: the last checkpoint of an orderly release covers all that they committed.
 func (p *partition) ended() {
 	if !p.releasing.IsZero() && p.led != nil && !p.committing {
-		last := p.cp.pack(p.led)
+		last := p.packed()
 		last.Clean = true
 		if result := p.writeCheckpoint(p.ctx, last, p.cpRec, p.Random(), p.cpWrites); result.err != nil {
 			p.log.Warn("the last checkpoint was not written; the next owner reads some entries again", "error", result.err)

@@ -27,14 +27,24 @@ func (p *partition) flush() {
 		return
 	}
 	p.dirty, p.stats.dirtySince = 0, time.Time{}
-	next := p.cp.pack(p.led)
+	next := p.packed()
 	if next.Crashes > 0 && p.led.passed(next.CrashEnd, p.readUpTo) && len(p.held) == 0 {
 		next.Crashes, next.CrashEnd, next.Named, next.NamedLast, next.NamedCount, next.NamedBy = 0, 0, 0, 0, 0, ""
 	}
-	if p.missing.Sequence > 0 {
-		next = next.without(p.missing)
-	}
 	p.commitCheckpoint(next)
+}
+
+// packed is the checkpoint as it would be written now.
+func (p *partition) packed() checkpoint {
+	next := p.cp.pack(p.led)
+	next.Gaps = nil
+	for _, m := range slices.Concat(p.looked, p.gaps) {
+		next.Gaps = append(next.Gaps, gap{Sequence: m.Sequence, NS: nanos(m.LogTime)})
+	}
+	if m := p.missing; m.Sequence > 0 {
+		next.Gaps = []gap{{Sequence: m.Sequence, NS: nanos(m.LogTime)}}
+	}
+	return next
 }
 
 // commitCheckpoint writes next beside the mailbox; checkpointed brings the outcome.
@@ -90,7 +100,7 @@ func (p *partition) checkpointed(ctx actor.Context, r checkpointResult) {
 	case r.err == nil:
 		p.cp, p.cpRec = r.cp, r.rec
 		p.metrics.checkpoints.Inc()
-		if p.missing.Sequence > 0 && r.cp.Newest == p.missing.Sequence {
+		if p.missing.Sequence > 0 && len(r.cp.Gaps) == 1 && r.cp.Gaps[0].Sequence == p.missing.Sequence {
 			p.stepDown(ctx, "the log is another one", errReplaced)
 			return
 		}

@@ -144,11 +144,8 @@ func (p *partition) checkGeneration() {
 		return
 	}
 	p.checking = true
-	marks := []stream.Mark{newest}
-	if !p.purging { // which may take one of them away
-		marks = append(marks, slices.DeleteFunc(p.gaps, func(m stream.Mark) bool { return m.Sequence < p.purged })...)
-		p.gaps = nil
-	}
+	p.looked, p.gaps = p.gaps, nil
+	marks := append([]stream.Mark{newest}, p.looked...)
 	go func() { // ended by the log's answers or opTimeout
 		ctx, cancel := context.WithTimeout(p.ctx, opTimeout)
 		defer cancel()
@@ -167,7 +164,7 @@ func (p *partition) checkGeneration() {
 }
 
 // maxGaps bounds the entries that are looked at once more: those before the newest gaps.
-const maxGaps = 256
+const maxGaps = 64
 
 // noteGap remembers an entry behind which the log may have lost something. What is that old has been written to disk long ago.
 func (p *partition) noteGap(m stream.Mark) {
@@ -185,6 +182,9 @@ func (p *partition) noteGap(m stream.Mark) {
 // pays; or at once where the log takes nothing any more, however little it frees.
 func (p *partition) purge() {
 	below := p.cp.Floor
+	for _, g := range p.cp.Gaps { // whoever comes next looks for them
+		below = min(below, g.Sequence)
+	}
 	if p.purging || p.sinceClean < purgeAtLeast && !p.logFull() || below <= p.purged {
 		return
 	}

@@ -73,12 +73,12 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 		s.crashed = !s.cp.Clean
 	}
 
-	if s.cp.Newest > 0 {
-		holds, err := o.Log.Holds(ctx, t.Partition, s.cp.newest())
+	for _, m := range s.cp.marks() {
+		holds, err := o.Log.Holds(ctx, t.Partition, m)
 		if err != nil {
 			return s, err
 		}
-		s.replaced = !holds
+		s.replaced = s.replaced || !holds
 	}
 	if s.replaced {
 		s.cp = renewed(s.cp)
