@@ -164,6 +164,7 @@ type testPartition struct {
 	store     *tenures
 	own       Ownership
 	takenOver func()
+	stopping  bool // a child that is started now would be left, and its parent never end
 }
 
 func (a *testPartition) Receive(ctx actor.Context) {
@@ -196,13 +197,20 @@ func (a *testPartition) Receive(ctx actor.Context) {
 		a.store.mu.Lock()
 		defer a.store.mu.Unlock()
 		a.store.running[a.own.Partition]--
+	case *actor.Stopping:
+		a.stopping = true
 	case releaseMessage:
 		if !a.store.stubborn {
+			a.stopping = true
 			ctx.Stop(ctx.Self())
 		}
 	case panicMessage:
 		panic("told to")
 	case *messages.Activate:
+		if a.stopping {
+			ctx.Respond(&messages.Activated{Error: "the partition is moving"})
+			return
+		}
 		u := messages.User{Account: m.GetAccount(), OpenID: m.GetOpenId()}
 		name := "user-" + u.Hash()
 		pid, err := ctx.SpawnNamed(actor.PropsFromFunc(echo), name)
