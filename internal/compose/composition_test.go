@@ -239,11 +239,11 @@ func (c *composition) owners(workers int) map[string]int {
 	c.t.Helper()
 	var owned map[string]int
 	c.until(2*time.Minute, func() string {
-		any := c.containers("worker")
-		if len(any) == 0 {
+		running := c.containers("worker")
+		if len(running) == 0 {
 			return "there is no worker"
 		}
-		out, err := c.try(c.t.Context(), "docker", "exec", any[0].ID, "/hongyan", "partitions", "-c", settings, "-o", "json")
+		out, err := c.try(c.t.Context(), "docker", "exec", running[0].ID, "/hongyan", "partitions", "-c", settings, "-o", "json")
 		if err != nil {
 			return err.Error()
 		}
