@@ -198,7 +198,7 @@ func patiently(ctx context.Context, step func(context.Context) error) error {
 	patience, cancel := context.WithTimeout(ctx, bucketPatience)
 	defer cancel()
 	for {
-		within, done := context.WithTimeout(patience, 5*storeTimeout)
+		within, done := context.WithTimeout(patience, 3*storeTimeout)
 		err := step(within)
 		done()
 		if err == nil || !stream.ComingUp(err) {

@@ -66,19 +66,20 @@ func subjectToken(node string) string {
 	return fit
 }
 
-// How long Open waits for a cluster that is still coming up, how often it asks, and how long one question may take.
+// How long Open waits for each stream of a cluster that is still coming up, how often it asks, and how long one question may take: a
+// cluster that has just elected its leader may make a stream and never say so, and the next question finds it.
 const (
 	openPatience = 30 * time.Second
 	openEvery    = 500 * time.Millisecond
-	openTimeout  = 10 * time.Second
+	openTimeout  = 3 * time.Second
 )
 
 // open finds or makes all streams.
 func (l *Log) open(ctx context.Context) error {
 	l.in = segments(l.opts)
 	l.dead = &segment{name: DeadStream, subjects: []string{deadPrefix + ">"}, maxBytes: l.opts.DeadMaxBytes}
-	until := time.Now().Add(openPatience)
 	for _, s := range append(slices.Clone(l.in), l.dead) {
+		until := time.Now().Add(openPatience)
 		for logged := false; ; {
 			err := l.openSegment(ctx, s)
 			if err == nil {

@@ -11,7 +11,7 @@ import (
 const (
 	openPatience = 30 * time.Second // for servers that elect a leader, and for other workers that make the bucket at this moment
 	openEvery    = 250 * time.Millisecond
-	openTimeout  = 5 * time.Second // of one try: with replicas a stream is made by several servers
+	openTimeout  = 3 * time.Second // of one try: with replicas a stream is made by several servers
 )
 
 // ensure makes the bucket's stream or brings it up to its configuration. What passes by itself is waited for: a cluster that elects
