@@ -231,7 +231,8 @@ type Source int32
 
 const (
 	Source_SOURCE_CALLBACK Source = 0
-	Source_SOURCE_REDRIVE  Source = 1
+	Source_SOURCE_REDRIVE  Source = 1 // an operator re-drives a dead letter: runs as key#attempt, is never passive
+	Source_SOURCE_WAKE     Source = 2 // something that the user's record holds is due (DESIGN §3 rule 18); inbound names the user alone
 )
 
 // Enum value maps for Source.
@@ -239,10 +240,12 @@ var (
 	Source_name = map[int32]string{
 		0: "SOURCE_CALLBACK",
 		1: "SOURCE_REDRIVE",
+		2: "SOURCE_WAKE",
 	}
 	Source_value = map[string]int32{
 		"SOURCE_CALLBACK": 0,
 		"SOURCE_REDRIVE":  1,
+		"SOURCE_WAKE":     2,
 	}
 )
 
@@ -1227,19 +1230,74 @@ func (x *Slot) GetId() uint64 {
 	return 0
 }
 
+// Redrive names the dead letter behind an entry of SOURCE_REDRIVE.
+type Redrive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Letter        string                 `protobuf:"bytes,1,opt,name=letter,proto3" json:"letter,omitempty"`    // the letter's id: its subject without the prefix, "<partition>.<account>.<rest>"
+	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // of the message: the letter's own attempt + 1
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redrive) Reset() {
+	*x = Redrive{}
+	mi := &file_messages_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redrive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redrive) ProtoMessage() {}
+
+func (x *Redrive) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redrive.ProtoReflect.Descriptor instead.
+func (*Redrive) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Redrive) GetLetter() string {
+	if x != nil {
+		return x.Letter
+	}
+	return ""
+}
+
+func (x *Redrive) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // Entry is what stands in the log, one per delivery.
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Inbound       *Inbound               `protobuf:"bytes,1,opt,name=inbound,proto3" json:"inbound,omitempty"`
 	Slot          *Slot                  `protobuf:"bytes,2,opt,name=slot,proto3" json:"slot,omitempty"` // unset where nobody waits
 	Source        Source                 `protobuf:"varint,3,opt,name=source,proto3,enum=hongyan.v1.Source" json:"source,omitempty"`
+	Redrive       *Redrive               `protobuf:"bytes,4,opt,name=redrive,proto3" json:"redrive,omitempty"`                    // with SOURCE_REDRIVE alone
+	WaitedMs      int32                  `protobuf:"varint,5,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"` // how long the exchange had been open when the entry was sent to the log; from the ingress's monotonic clock
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_messages_proto_msgTypes[9]
+	mi := &file_messages_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1309,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[9]
+	mi := &file_messages_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1322,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{9}
+	return file_messages_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Entry) GetInbound() *Inbound {
@@ -1288,6 +1346,20 @@ func (x *Entry) GetSource() Source {
 	return Source_SOURCE_CALLBACK
 }
 
+func (x *Entry) GetRedrive() *Redrive {
+	if x != nil {
+		return x.Redrive
+	}
+	return nil
+}
+
+func (x *Entry) GetWaitedMs() int32 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
+}
+
 // Answer is what a bot says, independent of the way it travels.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1307,7 +1379,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_messages_proto_msgTypes[10]
+	mi := &file_messages_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1391,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[10]
+	mi := &file_messages_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1404,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{10}
+	return file_messages_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Answer) GetContent() isAnswer_Content {
@@ -1460,7 +1532,7 @@ type TextAnswer struct {
 
 func (x *TextAnswer) Reset() {
 	*x = TextAnswer{}
-	mi := &file_messages_proto_msgTypes[11]
+	mi := &file_messages_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1544,7 @@ func (x *TextAnswer) String() string {
 func (*TextAnswer) ProtoMessage() {}
 
 func (x *TextAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[11]
+	mi := &file_messages_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1557,7 @@ func (x *TextAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextAnswer.ProtoReflect.Descriptor instead.
 func (*TextAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{11}
+	return file_messages_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TextAnswer) GetContent() string {
@@ -1504,7 +1576,7 @@ type MediaAnswer struct {
 
 func (x *MediaAnswer) Reset() {
 	*x = MediaAnswer{}
-	mi := &file_messages_proto_msgTypes[12]
+	mi := &file_messages_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1588,7 @@ func (x *MediaAnswer) String() string {
 func (*MediaAnswer) ProtoMessage() {}
 
 func (x *MediaAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[12]
+	mi := &file_messages_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1601,7 @@ func (x *MediaAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaAnswer.ProtoReflect.Descriptor instead.
 func (*MediaAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{12}
+	return file_messages_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MediaAnswer) GetMediaId() string {
@@ -1550,7 +1622,7 @@ type VideoAnswer struct {
 
 func (x *VideoAnswer) Reset() {
 	*x = VideoAnswer{}
-	mi := &file_messages_proto_msgTypes[13]
+	mi := &file_messages_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1634,7 @@ func (x *VideoAnswer) String() string {
 func (*VideoAnswer) ProtoMessage() {}
 
 func (x *VideoAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[13]
+	mi := &file_messages_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1647,7 @@ func (x *VideoAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoAnswer.ProtoReflect.Descriptor instead.
 func (*VideoAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{13}
+	return file_messages_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VideoAnswer) GetMediaId() string {
@@ -1612,7 +1684,7 @@ type MusicAnswer struct {
 
 func (x *MusicAnswer) Reset() {
 	*x = MusicAnswer{}
-	mi := &file_messages_proto_msgTypes[14]
+	mi := &file_messages_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1696,7 @@ func (x *MusicAnswer) String() string {
 func (*MusicAnswer) ProtoMessage() {}
 
 func (x *MusicAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[14]
+	mi := &file_messages_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1709,7 @@ func (x *MusicAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MusicAnswer.ProtoReflect.Descriptor instead.
 func (*MusicAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{14}
+	return file_messages_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MusicAnswer) GetTitle() string {
@@ -1684,7 +1756,7 @@ type NewsAnswer struct {
 
 func (x *NewsAnswer) Reset() {
 	*x = NewsAnswer{}
-	mi := &file_messages_proto_msgTypes[15]
+	mi := &file_messages_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1768,7 @@ func (x *NewsAnswer) String() string {
 func (*NewsAnswer) ProtoMessage() {}
 
 func (x *NewsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[15]
+	mi := &file_messages_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1781,7 @@ func (x *NewsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewsAnswer.ProtoReflect.Descriptor instead.
 func (*NewsAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{15}
+	return file_messages_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NewsAnswer) GetArticles() []*Article {
@@ -1731,7 +1803,7 @@ type Article struct {
 
 func (x *Article) Reset() {
 	*x = Article{}
-	mi := &file_messages_proto_msgTypes[16]
+	mi := &file_messages_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1815,7 @@ func (x *Article) String() string {
 func (*Article) ProtoMessage() {}
 
 func (x *Article) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[16]
+	mi := &file_messages_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1828,7 @@ func (x *Article) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Article.ProtoReflect.Descriptor instead.
 func (*Article) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{16}
+	return file_messages_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Article) GetTitle() string {
@@ -1796,7 +1868,7 @@ type TransferAnswer struct {
 
 func (x *TransferAnswer) Reset() {
 	*x = TransferAnswer{}
-	mi := &file_messages_proto_msgTypes[17]
+	mi := &file_messages_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1880,7 @@ func (x *TransferAnswer) String() string {
 func (*TransferAnswer) ProtoMessage() {}
 
 func (x *TransferAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[17]
+	mi := &file_messages_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1893,7 @@ func (x *TransferAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferAnswer.ProtoReflect.Descriptor instead.
 func (*TransferAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{17}
+	return file_messages_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TransferAnswer) GetKfAccount() string {
@@ -1844,7 +1916,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_messages_proto_msgTypes[18]
+	mi := &file_messages_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1928,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[18]
+	mi := &file_messages_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +1941,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{18}
+	return file_messages_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Offer) GetSlot() uint64 {
@@ -1910,7 +1982,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +1994,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2007,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{19}
+	return file_messages_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OfferReply) GetVerdict() Verdict {
@@ -1962,15 +2034,16 @@ type DeadLetter struct {
 	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
 	AtMs          int64                  `protobuf:"varint,6,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"` // Unix milliseconds
 	Attempt       int32                  `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"` // the log entry as it stood, where it could not be decoded
-	Answer        *Answer                `protobuf:"bytes,9,opt,name=answer,proto3" json:"answer,omitempty"`   // the answer that was not delivered
+	Payload       []byte                 `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"`    // the log entry as it stood, where it could not be decoded
+	Answer        *Answer                `protobuf:"bytes,9,opt,name=answer,proto3" json:"answer,omitempty"`      // the answer that was not delivered
+	Redriven      *Redriven              `protobuf:"bytes,10,opt,name=redriven,proto3" json:"redriven,omitempty"` // set once an entry of the log has taken the letter up: there is no second one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2055,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2068,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{20}
+	return file_messages_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeadLetter) GetInbound() *Inbound {
@@ -2061,6 +2134,75 @@ func (x *DeadLetter) GetAnswer() *Answer {
 	return nil
 }
 
+func (x *DeadLetter) GetRedriven() *Redriven {
+	if x != nil {
+		return x.Redriven
+	}
+	return nil
+}
+
+// Redriven says which entry took a dead letter up. It is written by compare-and-set on the letter's own stored record (DESIGN §3
+// rule 19), by the user's actor when the entry's turn has come.
+type Redriven struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // position of that entry in hy.in
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	AtMs          int64                  `protobuf:"varint,3,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"` // Unix milliseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redriven) Reset() {
+	*x = Redriven{}
+	mi := &file_messages_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redriven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redriven) ProtoMessage() {}
+
+func (x *Redriven) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redriven.ProtoReflect.Descriptor instead.
+func (*Redriven) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Redriven) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Redriven) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Redriven) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 // Inspect asks a user's actor for its record. Sent through the cluster.
 type Inspect struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2070,7 +2212,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2224,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2237,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{21}
+	return file_messages_proto_rawDescGZIP(), []int{23}
 }
 
 // UserView is the reply to Inspect: what is committed, and what is in flight on the owning node.
@@ -2119,7 +2261,7 @@ type UserView struct {
 
 func (x *UserView) Reset() {
 	*x = UserView{}
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2273,7 @@ func (x *UserView) String() string {
 func (*UserView) ProtoMessage() {}
 
 func (x *UserView) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2286,7 @@ func (x *UserView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserView.ProtoReflect.Descriptor instead.
 func (*UserView) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{22}
+	return file_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UserView) GetAccount() string {
@@ -2242,7 +2384,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2396,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2409,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{23}
+	return file_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Activate) GetAccount() string {
@@ -2295,7 +2437,7 @@ type Activated struct {
 
 func (x *Activated) Reset() {
 	*x = Activated{}
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2449,7 @@ func (x *Activated) String() string {
 func (*Activated) ProtoMessage() {}
 
 func (x *Activated) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2462,7 @@ func (x *Activated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activated.ProtoReflect.Descriptor instead.
 func (*Activated) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{24}
+	return file_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Activated) GetActorId() string {
@@ -2413,11 +2555,16 @@ const file_messages_proto_rawDesc = "" +
 	"\x05point\x18\b \x01(\v2\x14.hongyan.v1.LocationR\x05point\"0\n" +
 	"\x04Slot\x12\x18\n" +
 	"\aingress\x18\x01 \x01(\tR\aingress\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x04R\x02id\"\x88\x01\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\";\n" +
+	"\aRedrive\x12\x16\n" +
+	"\x06letter\x18\x01 \x01(\tR\x06letter\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\"\xd4\x01\n" +
 	"\x05Entry\x12-\n" +
 	"\ainbound\x18\x01 \x01(\v2\x13.hongyan.v1.InboundR\ainbound\x12$\n" +
 	"\x04slot\x18\x02 \x01(\v2\x10.hongyan.v1.SlotR\x04slot\x12*\n" +
-	"\x06source\x18\x03 \x01(\x0e2\x12.hongyan.v1.SourceR\x06source\"\xed\x02\n" +
+	"\x06source\x18\x03 \x01(\x0e2\x12.hongyan.v1.SourceR\x06source\x12-\n" +
+	"\aredrive\x18\x04 \x01(\v2\x13.hongyan.v1.RedriveR\aredrive\x12\x1b\n" +
+	"\twaited_ms\x18\x05 \x01(\x05R\bwaitedMs\"\xed\x02\n" +
 	"\x06Answer\x12,\n" +
 	"\x04text\x18\x01 \x01(\v2\x16.hongyan.v1.TextAnswerH\x00R\x04text\x12/\n" +
 	"\x05image\x18\x02 \x01(\v2\x17.hongyan.v1.MediaAnswerH\x00R\x05image\x12/\n" +
@@ -2463,7 +2610,7 @@ const file_messages_proto_rawDesc = "" +
 	"OfferReply\x12-\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x13.hongyan.v1.VerdictR\averdict\x12\x1d\n" +
 	"\n" +
-	"elapsed_ms\x18\x02 \x01(\x05R\telapsedMs\"\x9c\x02\n" +
+	"elapsed_ms\x18\x02 \x01(\x05R\telapsedMs\"\xce\x02\n" +
 	"\n" +
 	"DeadLetter\x12-\n" +
 	"\ainbound\x18\x01 \x01(\v2\x13.hongyan.v1.InboundR\ainbound\x12\x1e\n" +
@@ -2476,7 +2623,15 @@ const file_messages_proto_rawDesc = "" +
 	"\x05at_ms\x18\x06 \x01(\x03R\x04atMs\x12\x18\n" +
 	"\aattempt\x18\a \x01(\x05R\aattempt\x12\x18\n" +
 	"\apayload\x18\b \x01(\fR\apayload\x12*\n" +
-	"\x06answer\x18\t \x01(\v2\x12.hongyan.v1.AnswerR\x06answer\"\t\n" +
+	"\x06answer\x18\t \x01(\v2\x12.hongyan.v1.AnswerR\x06answer\x120\n" +
+	"\bredriven\x18\n" +
+	" \x01(\v2\x14.hongyan.v1.RedrivenR\bredriven\"[\n" +
+	"\bRedriven\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x13\n" +
+	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\"\t\n" +
 	"\aInspect\"\xb5\x02\n" +
 	"\bUserView\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x17\n" +
@@ -2544,10 +2699,11 @@ const file_messages_proto_rawDesc = "" +
 	"\x06Format\x12\x0e\n" +
 	"\n" +
 	"FORMAT_XML\x10\x00\x12\x0f\n" +
-	"\vFORMAT_JSON\x10\x01*1\n" +
+	"\vFORMAT_JSON\x10\x01*B\n" +
 	"\x06Source\x12\x13\n" +
 	"\x0fSOURCE_CALLBACK\x10\x00\x12\x12\n" +
-	"\x0eSOURCE_REDRIVE\x10\x01*Z\n" +
+	"\x0eSOURCE_REDRIVE\x10\x01\x12\x0f\n" +
+	"\vSOURCE_WAKE\x10\x02*Z\n" +
 	"\aVerdict\x12\x13\n" +
 	"\x0fVERDICT_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_WRITTEN\x10\x01\x12\x13\n" +
@@ -2573,7 +2729,7 @@ func file_messages_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_messages_proto_goTypes = []any{
 	(Kind)(0),               // 0: hongyan.v1.Kind
 	(Format)(0),             // 1: hongyan.v1.Format
@@ -2589,22 +2745,24 @@ var file_messages_proto_goTypes = []any{
 	(*MiniProgramPage)(nil), // 11: hongyan.v1.MiniProgramPage
 	(*Event)(nil),           // 12: hongyan.v1.Event
 	(*Slot)(nil),            // 13: hongyan.v1.Slot
-	(*Entry)(nil),           // 14: hongyan.v1.Entry
-	(*Answer)(nil),          // 15: hongyan.v1.Answer
-	(*TextAnswer)(nil),      // 16: hongyan.v1.TextAnswer
-	(*MediaAnswer)(nil),     // 17: hongyan.v1.MediaAnswer
-	(*VideoAnswer)(nil),     // 18: hongyan.v1.VideoAnswer
-	(*MusicAnswer)(nil),     // 19: hongyan.v1.MusicAnswer
-	(*NewsAnswer)(nil),      // 20: hongyan.v1.NewsAnswer
-	(*Article)(nil),         // 21: hongyan.v1.Article
-	(*TransferAnswer)(nil),  // 22: hongyan.v1.TransferAnswer
-	(*Offer)(nil),           // 23: hongyan.v1.Offer
-	(*OfferReply)(nil),      // 24: hongyan.v1.OfferReply
-	(*DeadLetter)(nil),      // 25: hongyan.v1.DeadLetter
-	(*Inspect)(nil),         // 26: hongyan.v1.Inspect
-	(*UserView)(nil),        // 27: hongyan.v1.UserView
-	(*Activate)(nil),        // 28: hongyan.v1.Activate
-	(*Activated)(nil),       // 29: hongyan.v1.Activated
+	(*Redrive)(nil),         // 14: hongyan.v1.Redrive
+	(*Entry)(nil),           // 15: hongyan.v1.Entry
+	(*Answer)(nil),          // 16: hongyan.v1.Answer
+	(*TextAnswer)(nil),      // 17: hongyan.v1.TextAnswer
+	(*MediaAnswer)(nil),     // 18: hongyan.v1.MediaAnswer
+	(*VideoAnswer)(nil),     // 19: hongyan.v1.VideoAnswer
+	(*MusicAnswer)(nil),     // 20: hongyan.v1.MusicAnswer
+	(*NewsAnswer)(nil),      // 21: hongyan.v1.NewsAnswer
+	(*Article)(nil),         // 22: hongyan.v1.Article
+	(*TransferAnswer)(nil),  // 23: hongyan.v1.TransferAnswer
+	(*Offer)(nil),           // 24: hongyan.v1.Offer
+	(*OfferReply)(nil),      // 25: hongyan.v1.OfferReply
+	(*DeadLetter)(nil),      // 26: hongyan.v1.DeadLetter
+	(*Redriven)(nil),        // 27: hongyan.v1.Redriven
+	(*Inspect)(nil),         // 28: hongyan.v1.Inspect
+	(*UserView)(nil),        // 29: hongyan.v1.UserView
+	(*Activate)(nil),        // 30: hongyan.v1.Activate
+	(*Activated)(nil),       // 31: hongyan.v1.Activated
 }
 var file_messages_proto_depIdxs = []int32{
 	0,  // 0: hongyan.v1.Inbound.kind:type_name -> hongyan.v1.Kind
@@ -2620,23 +2778,25 @@ var file_messages_proto_depIdxs = []int32{
 	5,  // 10: hongyan.v1.Entry.inbound:type_name -> hongyan.v1.Inbound
 	13, // 11: hongyan.v1.Entry.slot:type_name -> hongyan.v1.Slot
 	2,  // 12: hongyan.v1.Entry.source:type_name -> hongyan.v1.Source
-	16, // 13: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
-	17, // 14: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
-	17, // 15: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
-	18, // 16: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
-	19, // 17: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
-	20, // 18: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
-	22, // 19: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
-	21, // 20: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
-	15, // 21: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
-	3,  // 22: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
-	5,  // 23: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
-	15, // 24: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	14, // 13: hongyan.v1.Entry.redrive:type_name -> hongyan.v1.Redrive
+	17, // 14: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
+	18, // 15: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
+	18, // 16: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
+	19, // 17: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
+	20, // 18: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
+	21, // 19: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
+	23, // 20: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
+	22, // 21: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
+	16, // 22: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
+	3,  // 23: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
+	5,  // 24: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
+	16, // 25: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
+	27, // 26: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_messages_proto_init() }
@@ -2653,7 +2813,7 @@ func file_messages_proto_init() {
 		(*Inbound_MiniProgramPage)(nil),
 		(*Inbound_Event)(nil),
 	}
-	file_messages_proto_msgTypes[10].OneofWrappers = []any{
+	file_messages_proto_msgTypes[11].OneofWrappers = []any{
 		(*Answer_Text)(nil),
 		(*Answer_Image)(nil),
 		(*Answer_Voice)(nil),
@@ -2668,7 +2828,7 @@ func file_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_proto_rawDesc), len(file_messages_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
