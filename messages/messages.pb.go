@@ -1372,6 +1372,11 @@ type Answer struct {
 	//	*Answer_Music
 	//	*Answer_News
 	//	*Answer_Transfer
+	//	*Answer_Menu
+	//	*Answer_MpNews
+	//	*Answer_MpNewsArticle
+	//	*Answer_Card
+	//	*Answer_MiniProgramPage
 	Content       isAnswer_Content `protobuf_oneof:"content"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1477,6 +1482,51 @@ func (x *Answer) GetTransfer() *TransferAnswer {
 	return nil
 }
 
+func (x *Answer) GetMenu() *MenuAnswer {
+	if x != nil {
+		if x, ok := x.Content.(*Answer_Menu); ok {
+			return x.Menu
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetMpNews() *MediaAnswer {
+	if x != nil {
+		if x, ok := x.Content.(*Answer_MpNews); ok {
+			return x.MpNews
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetMpNewsArticle() *MpNewsArticleAnswer {
+	if x != nil {
+		if x, ok := x.Content.(*Answer_MpNewsArticle); ok {
+			return x.MpNewsArticle
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetCard() *CardAnswer {
+	if x != nil {
+		if x, ok := x.Content.(*Answer_Card); ok {
+			return x.Card
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetMiniProgramPage() *MiniProgramPageAnswer {
+	if x != nil {
+		if x, ok := x.Content.(*Answer_MiniProgramPage); ok {
+			return x.MiniProgramPage
+		}
+	}
+	return nil
+}
+
 type isAnswer_Content interface {
 	isAnswer_Content()
 }
@@ -1509,6 +1559,27 @@ type Answer_Transfer struct {
 	Transfer *TransferAnswer `protobuf:"bytes,7,opt,name=transfer,proto3,oneof"`
 }
 
+type Answer_Menu struct {
+	// These travel as customer-service messages alone (wechat-protocol §5.1): there is no passive reply of their kind.
+	Menu *MenuAnswer `protobuf:"bytes,20,opt,name=menu,proto3,oneof"`
+}
+
+type Answer_MpNews struct {
+	MpNews *MediaAnswer `protobuf:"bytes,21,opt,name=mp_news,json=mpNews,proto3,oneof"` // articles of the account's own library, by media id
+}
+
+type Answer_MpNewsArticle struct {
+	MpNewsArticle *MpNewsArticleAnswer `protobuf:"bytes,22,opt,name=mp_news_article,json=mpNewsArticle,proto3,oneof"`
+}
+
+type Answer_Card struct {
+	Card *CardAnswer `protobuf:"bytes,23,opt,name=card,proto3,oneof"`
+}
+
+type Answer_MiniProgramPage struct {
+	MiniProgramPage *MiniProgramPageAnswer `protobuf:"bytes,24,opt,name=mini_program_page,json=miniProgramPage,proto3,oneof"`
+}
+
 func (*Answer_Text) isAnswer_Content() {}
 
 func (*Answer_Image) isAnswer_Content() {}
@@ -1522,6 +1593,16 @@ func (*Answer_Music) isAnswer_Content() {}
 func (*Answer_News) isAnswer_Content() {}
 
 func (*Answer_Transfer) isAnswer_Content() {}
+
+func (*Answer_Menu) isAnswer_Content() {}
+
+func (*Answer_MpNews) isAnswer_Content() {}
+
+func (*Answer_MpNewsArticle) isAnswer_Content() {}
+
+func (*Answer_Card) isAnswer_Content() {}
+
+func (*Answer_MiniProgramPage) isAnswer_Content() {}
 
 type TextAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1616,6 +1697,7 @@ type VideoAnswer struct {
 	MediaId       string                 `protobuf:"bytes,1,opt,name=media_id,json=mediaId,proto3" json:"media_id,omitempty"`
 	Title         string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	ThumbMediaId  string                 `protobuf:"bytes,4,opt,name=thumb_media_id,json=thumbMediaId,proto3" json:"thumb_media_id,omitempty"` // customer service alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1667,6 +1749,13 @@ func (x *VideoAnswer) GetTitle() string {
 func (x *VideoAnswer) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *VideoAnswer) GetThumbMediaId() string {
+	if x != nil {
+		return x.ThumbMediaId
 	}
 	return ""
 }
@@ -1903,6 +1992,275 @@ func (x *TransferAnswer) GetKfAccount() string {
 	return ""
 }
 
+// MenuAnswer (msgmenu) is a question with answers to tap; a tap comes back as a text with Text.menu_id.
+type MenuAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          string                 `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Options       []*MenuOption          `protobuf:"bytes,2,rep,name=options,proto3" json:"options,omitempty"`
+	Tail          string                 `protobuf:"bytes,3,opt,name=tail,proto3" json:"tail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MenuAnswer) Reset() {
+	*x = MenuAnswer{}
+	mi := &file_messages_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MenuAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MenuAnswer) ProtoMessage() {}
+
+func (x *MenuAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MenuAnswer.ProtoReflect.Descriptor instead.
+func (*MenuAnswer) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MenuAnswer) GetHead() string {
+	if x != nil {
+		return x.Head
+	}
+	return ""
+}
+
+func (x *MenuAnswer) GetOptions() []*MenuOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *MenuAnswer) GetTail() string {
+	if x != nil {
+		return x.Tail
+	}
+	return ""
+}
+
+type MenuOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Content       string                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MenuOption) Reset() {
+	*x = MenuOption{}
+	mi := &file_messages_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MenuOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MenuOption) ProtoMessage() {}
+
+func (x *MenuOption) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MenuOption.ProtoReflect.Descriptor instead.
+func (*MenuOption) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MenuOption) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MenuOption) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+type MpNewsArticleAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ArticleId     string                 `protobuf:"bytes,1,opt,name=article_id,json=articleId,proto3" json:"article_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MpNewsArticleAnswer) Reset() {
+	*x = MpNewsArticleAnswer{}
+	mi := &file_messages_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MpNewsArticleAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MpNewsArticleAnswer) ProtoMessage() {}
+
+func (x *MpNewsArticleAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MpNewsArticleAnswer.ProtoReflect.Descriptor instead.
+func (*MpNewsArticleAnswer) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MpNewsArticleAnswer) GetArticleId() string {
+	if x != nil {
+		return x.ArticleId
+	}
+	return ""
+}
+
+type CardAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CardId        string                 `protobuf:"bytes,1,opt,name=card_id,json=cardId,proto3" json:"card_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardAnswer) Reset() {
+	*x = CardAnswer{}
+	mi := &file_messages_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardAnswer) ProtoMessage() {}
+
+func (x *CardAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardAnswer.ProtoReflect.Descriptor instead.
+func (*CardAnswer) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CardAnswer) GetCardId() string {
+	if x != nil {
+		return x.CardId
+	}
+	return ""
+}
+
+type MiniProgramPageAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Title         string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	AppId         string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	PagePath      string                 `protobuf:"bytes,3,opt,name=page_path,json=pagePath,proto3" json:"page_path,omitempty"`
+	ThumbMediaId  string                 `protobuf:"bytes,4,opt,name=thumb_media_id,json=thumbMediaId,proto3" json:"thumb_media_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MiniProgramPageAnswer) Reset() {
+	*x = MiniProgramPageAnswer{}
+	mi := &file_messages_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MiniProgramPageAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MiniProgramPageAnswer) ProtoMessage() {}
+
+func (x *MiniProgramPageAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MiniProgramPageAnswer.ProtoReflect.Descriptor instead.
+func (*MiniProgramPageAnswer) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MiniProgramPageAnswer) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *MiniProgramPageAnswer) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *MiniProgramPageAnswer) GetPagePath() string {
+	if x != nil {
+		return x.PagePath
+	}
+	return ""
+}
+
+func (x *MiniProgramPageAnswer) GetThumbMediaId() string {
+	if x != nil {
+		return x.ThumbMediaId
+	}
+	return ""
+}
+
 // Offer asks an ingress to end one slot, or only for the verdict that it gave.
 type Offer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1916,7 +2274,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2286,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2299,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{19}
+	return file_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Offer) GetSlot() uint64 {
@@ -1982,7 +2340,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2352,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2365,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{20}
+	return file_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OfferReply) GetVerdict() Verdict {
@@ -2043,7 +2401,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2413,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2426,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{21}
+	return file_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeadLetter) GetInbound() *Inbound {
@@ -2154,7 +2512,7 @@ type Redriven struct {
 
 func (x *Redriven) Reset() {
 	*x = Redriven{}
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2524,7 @@ func (x *Redriven) String() string {
 func (*Redriven) ProtoMessage() {}
 
 func (x *Redriven) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2537,7 @@ func (x *Redriven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redriven.ProtoReflect.Descriptor instead.
 func (*Redriven) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{22}
+	return file_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Redriven) GetGeneration() uint64 {
@@ -2212,7 +2570,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2582,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2595,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{23}
+	return file_messages_proto_rawDescGZIP(), []int{28}
 }
 
 // UserView is the reply to Inspect: what is committed, and what is in flight on the owning node.
@@ -2261,7 +2619,7 @@ type UserView struct {
 
 func (x *UserView) Reset() {
 	*x = UserView{}
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2631,7 @@ func (x *UserView) String() string {
 func (*UserView) ProtoMessage() {}
 
 func (x *UserView) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2644,7 @@ func (x *UserView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserView.ProtoReflect.Descriptor instead.
 func (*UserView) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{24}
+	return file_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UserView) GetAccount() string {
@@ -2384,7 +2742,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_messages_proto_msgTypes[25]
+	mi := &file_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2754,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[25]
+	mi := &file_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2767,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{25}
+	return file_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Activate) GetAccount() string {
@@ -2437,7 +2795,7 @@ type Activated struct {
 
 func (x *Activated) Reset() {
 	*x = Activated{}
-	mi := &file_messages_proto_msgTypes[26]
+	mi := &file_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2807,7 @@ func (x *Activated) String() string {
 func (*Activated) ProtoMessage() {}
 
 func (x *Activated) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[26]
+	mi := &file_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2820,7 @@ func (x *Activated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activated.ProtoReflect.Descriptor instead.
 func (*Activated) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{26}
+	return file_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Activated) GetActorId() string {
@@ -2564,7 +2922,7 @@ const file_messages_proto_rawDesc = "" +
 	"\x04slot\x18\x02 \x01(\v2\x10.hongyan.v1.SlotR\x04slot\x12*\n" +
 	"\x06source\x18\x03 \x01(\x0e2\x12.hongyan.v1.SourceR\x06source\x12-\n" +
 	"\aredrive\x18\x04 \x01(\v2\x13.hongyan.v1.RedriveR\aredrive\x12\x1b\n" +
-	"\twaited_ms\x18\x05 \x01(\x05R\bwaitedMs\"\xed\x02\n" +
+	"\twaited_ms\x18\x05 \x01(\x05R\bwaitedMs\"\x99\x05\n" +
 	"\x06Answer\x12,\n" +
 	"\x04text\x18\x01 \x01(\v2\x16.hongyan.v1.TextAnswerH\x00R\x04text\x12/\n" +
 	"\x05image\x18\x02 \x01(\v2\x17.hongyan.v1.MediaAnswerH\x00R\x05image\x12/\n" +
@@ -2572,17 +2930,23 @@ const file_messages_proto_rawDesc = "" +
 	"\x05video\x18\x04 \x01(\v2\x17.hongyan.v1.VideoAnswerH\x00R\x05video\x12/\n" +
 	"\x05music\x18\x05 \x01(\v2\x17.hongyan.v1.MusicAnswerH\x00R\x05music\x12,\n" +
 	"\x04news\x18\x06 \x01(\v2\x16.hongyan.v1.NewsAnswerH\x00R\x04news\x128\n" +
-	"\btransfer\x18\a \x01(\v2\x1a.hongyan.v1.TransferAnswerH\x00R\btransferB\t\n" +
+	"\btransfer\x18\a \x01(\v2\x1a.hongyan.v1.TransferAnswerH\x00R\btransfer\x12,\n" +
+	"\x04menu\x18\x14 \x01(\v2\x16.hongyan.v1.MenuAnswerH\x00R\x04menu\x122\n" +
+	"\amp_news\x18\x15 \x01(\v2\x17.hongyan.v1.MediaAnswerH\x00R\x06mpNews\x12I\n" +
+	"\x0fmp_news_article\x18\x16 \x01(\v2\x1f.hongyan.v1.MpNewsArticleAnswerH\x00R\rmpNewsArticle\x12,\n" +
+	"\x04card\x18\x17 \x01(\v2\x16.hongyan.v1.CardAnswerH\x00R\x04card\x12O\n" +
+	"\x11mini_program_page\x18\x18 \x01(\v2!.hongyan.v1.MiniProgramPageAnswerH\x00R\x0fminiProgramPageB\t\n" +
 	"\acontent\"&\n" +
 	"\n" +
 	"TextAnswer\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\"(\n" +
 	"\vMediaAnswer\x12\x19\n" +
-	"\bmedia_id\x18\x01 \x01(\tR\amediaId\"`\n" +
+	"\bmedia_id\x18\x01 \x01(\tR\amediaId\"\x86\x01\n" +
 	"\vVideoAnswer\x12\x19\n" +
 	"\bmedia_id\x18\x01 \x01(\tR\amediaId\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"\xaa\x01\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12$\n" +
+	"\x0ethumb_media_id\x18\x04 \x01(\tR\fthumbMediaId\"\xaa\x01\n" +
 	"\vMusicAnswer\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1b\n" +
@@ -2600,7 +2964,27 @@ const file_messages_proto_rawDesc = "" +
 	"\x03url\x18\x04 \x01(\tR\x03url\"/\n" +
 	"\x0eTransferAnswer\x12\x1d\n" +
 	"\n" +
-	"kf_account\x18\x01 \x01(\tR\tkfAccount\"k\n" +
+	"kf_account\x18\x01 \x01(\tR\tkfAccount\"f\n" +
+	"\n" +
+	"MenuAnswer\x12\x12\n" +
+	"\x04head\x18\x01 \x01(\tR\x04head\x120\n" +
+	"\aoptions\x18\x02 \x03(\v2\x16.hongyan.v1.MenuOptionR\aoptions\x12\x12\n" +
+	"\x04tail\x18\x03 \x01(\tR\x04tail\"6\n" +
+	"\n" +
+	"MenuOption\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"4\n" +
+	"\x13MpNewsArticleAnswer\x12\x1d\n" +
+	"\n" +
+	"article_id\x18\x01 \x01(\tR\tarticleId\"%\n" +
+	"\n" +
+	"CardAnswer\x12\x17\n" +
+	"\acard_id\x18\x01 \x01(\tR\x06cardId\"\x87\x01\n" +
+	"\x15MiniProgramPageAnswer\x12\x14\n" +
+	"\x05title\x18\x01 \x01(\tR\x05title\x12\x15\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1b\n" +
+	"\tpage_path\x18\x03 \x01(\tR\bpagePath\x12$\n" +
+	"\x0ethumb_media_id\x18\x04 \x01(\tR\fthumbMediaId\"k\n" +
 	"\x05Offer\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\x04R\x04slot\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12*\n" +
@@ -2729,40 +3113,45 @@ func file_messages_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_messages_proto_goTypes = []any{
-	(Kind)(0),               // 0: hongyan.v1.Kind
-	(Format)(0),             // 1: hongyan.v1.Format
-	(Source)(0),             // 2: hongyan.v1.Source
-	(Verdict)(0),            // 3: hongyan.v1.Verdict
-	(Outcome)(0),            // 4: hongyan.v1.Outcome
-	(*Inbound)(nil),         // 5: hongyan.v1.Inbound
-	(*Text)(nil),            // 6: hongyan.v1.Text
-	(*Media)(nil),           // 7: hongyan.v1.Media
-	(*Location)(nil),        // 8: hongyan.v1.Location
-	(*Link)(nil),            // 9: hongyan.v1.Link
-	(*File)(nil),            // 10: hongyan.v1.File
-	(*MiniProgramPage)(nil), // 11: hongyan.v1.MiniProgramPage
-	(*Event)(nil),           // 12: hongyan.v1.Event
-	(*Slot)(nil),            // 13: hongyan.v1.Slot
-	(*Redrive)(nil),         // 14: hongyan.v1.Redrive
-	(*Entry)(nil),           // 15: hongyan.v1.Entry
-	(*Answer)(nil),          // 16: hongyan.v1.Answer
-	(*TextAnswer)(nil),      // 17: hongyan.v1.TextAnswer
-	(*MediaAnswer)(nil),     // 18: hongyan.v1.MediaAnswer
-	(*VideoAnswer)(nil),     // 19: hongyan.v1.VideoAnswer
-	(*MusicAnswer)(nil),     // 20: hongyan.v1.MusicAnswer
-	(*NewsAnswer)(nil),      // 21: hongyan.v1.NewsAnswer
-	(*Article)(nil),         // 22: hongyan.v1.Article
-	(*TransferAnswer)(nil),  // 23: hongyan.v1.TransferAnswer
-	(*Offer)(nil),           // 24: hongyan.v1.Offer
-	(*OfferReply)(nil),      // 25: hongyan.v1.OfferReply
-	(*DeadLetter)(nil),      // 26: hongyan.v1.DeadLetter
-	(*Redriven)(nil),        // 27: hongyan.v1.Redriven
-	(*Inspect)(nil),         // 28: hongyan.v1.Inspect
-	(*UserView)(nil),        // 29: hongyan.v1.UserView
-	(*Activate)(nil),        // 30: hongyan.v1.Activate
-	(*Activated)(nil),       // 31: hongyan.v1.Activated
+	(Kind)(0),                     // 0: hongyan.v1.Kind
+	(Format)(0),                   // 1: hongyan.v1.Format
+	(Source)(0),                   // 2: hongyan.v1.Source
+	(Verdict)(0),                  // 3: hongyan.v1.Verdict
+	(Outcome)(0),                  // 4: hongyan.v1.Outcome
+	(*Inbound)(nil),               // 5: hongyan.v1.Inbound
+	(*Text)(nil),                  // 6: hongyan.v1.Text
+	(*Media)(nil),                 // 7: hongyan.v1.Media
+	(*Location)(nil),              // 8: hongyan.v1.Location
+	(*Link)(nil),                  // 9: hongyan.v1.Link
+	(*File)(nil),                  // 10: hongyan.v1.File
+	(*MiniProgramPage)(nil),       // 11: hongyan.v1.MiniProgramPage
+	(*Event)(nil),                 // 12: hongyan.v1.Event
+	(*Slot)(nil),                  // 13: hongyan.v1.Slot
+	(*Redrive)(nil),               // 14: hongyan.v1.Redrive
+	(*Entry)(nil),                 // 15: hongyan.v1.Entry
+	(*Answer)(nil),                // 16: hongyan.v1.Answer
+	(*TextAnswer)(nil),            // 17: hongyan.v1.TextAnswer
+	(*MediaAnswer)(nil),           // 18: hongyan.v1.MediaAnswer
+	(*VideoAnswer)(nil),           // 19: hongyan.v1.VideoAnswer
+	(*MusicAnswer)(nil),           // 20: hongyan.v1.MusicAnswer
+	(*NewsAnswer)(nil),            // 21: hongyan.v1.NewsAnswer
+	(*Article)(nil),               // 22: hongyan.v1.Article
+	(*TransferAnswer)(nil),        // 23: hongyan.v1.TransferAnswer
+	(*MenuAnswer)(nil),            // 24: hongyan.v1.MenuAnswer
+	(*MenuOption)(nil),            // 25: hongyan.v1.MenuOption
+	(*MpNewsArticleAnswer)(nil),   // 26: hongyan.v1.MpNewsArticleAnswer
+	(*CardAnswer)(nil),            // 27: hongyan.v1.CardAnswer
+	(*MiniProgramPageAnswer)(nil), // 28: hongyan.v1.MiniProgramPageAnswer
+	(*Offer)(nil),                 // 29: hongyan.v1.Offer
+	(*OfferReply)(nil),            // 30: hongyan.v1.OfferReply
+	(*DeadLetter)(nil),            // 31: hongyan.v1.DeadLetter
+	(*Redriven)(nil),              // 32: hongyan.v1.Redriven
+	(*Inspect)(nil),               // 33: hongyan.v1.Inspect
+	(*UserView)(nil),              // 34: hongyan.v1.UserView
+	(*Activate)(nil),              // 35: hongyan.v1.Activate
+	(*Activated)(nil),             // 36: hongyan.v1.Activated
 }
 var file_messages_proto_depIdxs = []int32{
 	0,  // 0: hongyan.v1.Inbound.kind:type_name -> hongyan.v1.Kind
@@ -2786,17 +3175,23 @@ var file_messages_proto_depIdxs = []int32{
 	20, // 18: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
 	21, // 19: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
 	23, // 20: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
-	22, // 21: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
-	16, // 22: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
-	3,  // 23: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
-	5,  // 24: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
-	16, // 25: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
-	27, // 26: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	24, // 21: hongyan.v1.Answer.menu:type_name -> hongyan.v1.MenuAnswer
+	18, // 22: hongyan.v1.Answer.mp_news:type_name -> hongyan.v1.MediaAnswer
+	26, // 23: hongyan.v1.Answer.mp_news_article:type_name -> hongyan.v1.MpNewsArticleAnswer
+	27, // 24: hongyan.v1.Answer.card:type_name -> hongyan.v1.CardAnswer
+	28, // 25: hongyan.v1.Answer.mini_program_page:type_name -> hongyan.v1.MiniProgramPageAnswer
+	22, // 26: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
+	25, // 27: hongyan.v1.MenuAnswer.options:type_name -> hongyan.v1.MenuOption
+	16, // 28: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
+	3,  // 29: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
+	5,  // 30: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
+	16, // 31: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
+	32, // 32: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_messages_proto_init() }
@@ -2821,6 +3216,11 @@ func file_messages_proto_init() {
 		(*Answer_Music)(nil),
 		(*Answer_News)(nil),
 		(*Answer_Transfer)(nil),
+		(*Answer_Menu)(nil),
+		(*Answer_MpNews)(nil),
+		(*Answer_MpNewsArticle)(nil),
+		(*Answer_Card)(nil),
+		(*Answer_MiniProgramPage)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2828,7 +3228,7 @@ func file_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_proto_rawDesc), len(file_messages_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

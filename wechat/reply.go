@@ -1,6 +1,7 @@
 package wechat
 
 import (
+	"fmt"
 	"strings"
 
 	"hongyan/messages"
@@ -15,11 +16,14 @@ const maxArticles = 8
 // EncodeReply is the passive reply to in with answer a, in the format of its push, with To and From swapped; createTime is in
 // Unix seconds. An answer that WeChat would show as a fault banner, because it is nil, empty, without its media id, or for
 // nobody, becomes Success; a text over MaxTextBytes is cut (callers who want the rest cut it themselves, see CutText), and
-// articles over WeChat's number are left out. The error is always nil today: the signature leaves room for answers that
-// cannot be encoded.
+// articles over WeChat's number are left out. The error is one for an answer of a kind that has no passive reply: it can only be
+// sent as a customer-service message (see Passive).
 func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]byte, error) {
 	if in.GetOpenId() == "" {
 		return Success, nil
+	}
+	if !Passive(a) {
+		return nil, fmt.Errorf("answer %T has no passive reply: send it as a customer-service message", a.GetContent())
 	}
 	w := newWriter(in.GetFormat(), sizeHint(a))
 	w.text("ToUserName", in.GetOpenId())
@@ -49,8 +53,30 @@ func Shows(a *messages.Answer) bool {
 		return len(c.News.GetArticles()) > 0
 	case *messages.Answer_Transfer:
 		return true
+	case *messages.Answer_Menu:
+		return len(c.Menu.GetOptions()) > 0 || strings.TrimFunc(c.Menu.GetHead()+c.Menu.GetTail(), invisible) != ""
+	case *messages.Answer_MpNews:
+		return c.MpNews.GetMediaId() != ""
+	case *messages.Answer_MpNewsArticle:
+		return c.MpNewsArticle.GetArticleId() != ""
+	case *messages.Answer_Card:
+		return c.Card.GetCardId() != ""
+	case *messages.Answer_MiniProgramPage:
+		return c.MiniProgramPage.GetAppId() != "" && c.MiniProgramPage.GetThumbMediaId() != ""
 	default:
 		return false
+	}
+}
+
+// Passive tells whether the answer is of a kind that WeChat takes as a passive reply (wechat-protocol §3). The others can only be
+// sent as customer-service messages (§5.1). No answer at all is one: it is Success.
+func Passive(a *messages.Answer) bool {
+	switch a.GetContent().(type) {
+	case *messages.Answer_Menu, *messages.Answer_MpNews, *messages.Answer_MpNewsArticle, *messages.Answer_Card,
+		*messages.Answer_MiniProgramPage:
+		return false
+	default:
+		return true
 	}
 }
 
