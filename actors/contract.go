@@ -70,6 +70,7 @@ type Options struct {
 	LogFull func() bool // the log refuses entries for want of space; nil: never
 
 	PassivateAfter time.Duration // a user's actor that was idle for so long is stopped; 10 min when 0
+	KeepSettled    time.Duration // settled entries stay in the log for so long, to be looked at; 0: none does
 }
 
 // Bounds of DESIGN §3: the checkpoint's batches, and rule 6.

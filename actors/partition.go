@@ -95,6 +95,8 @@ type partition struct {
 	waits  map[messages.User]time.Time // until when each needs the log to be read
 	idle   int                         // entries of users who wait, as of the last tick
 
+	floors []floorAt // with KeepSettled, oldest first
+
 	lastSweep, lastGeneration, lastPurge time.Time
 	probing, checking, purging           bool
 	releasing                            time.Time // when the release was asked for

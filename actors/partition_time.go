@@ -185,6 +185,7 @@ func (p *partition) purge() {
 	for _, g := range p.cp.Gaps { // whoever comes next looks for them
 		below = min(below, g.Sequence)
 	}
+	below = p.restedFloor(below)
 	if p.purging || p.sinceClean < purgeAtLeast && !p.logFull() || below <= p.purged {
 		return
 	}
@@ -197,6 +198,36 @@ func (p *partition) purge() {
 		}
 		p.root.Send(p.pid, &purgeDone{})
 	}()
+}
+
+// floorMarks is how many places of the floor are remembered within KeepSettled.
+const floorMarks = 256
+
+// floorAt is where the floor stood at a time.
+type floorAt struct {
+	at    time.Time
+	below uint64
+}
+
+// restedFloor is the floor as it stood KeepSettled ago: what was settled since may still be looked at. A full log has no room for that.
+func (p *partition) restedFloor(below uint64) uint64 {
+	if p.KeepSettled <= 0 || p.logFull() {
+		return below
+	}
+	now := p.Now()
+	if n := len(p.floors); n == 0 || below > p.floors[n-1].below && now.Sub(p.floors[n-1].at) >= p.KeepSettled/floorMarks {
+		p.floors = append(p.floors, floorAt{at: now, below: below})
+	}
+	rested := 0
+	for rested < len(p.floors) && now.Sub(p.floors[rested].at) >= p.KeepSettled {
+		rested++
+	}
+	if rested == 0 {
+		return 0
+	}
+	below = min(below, p.floors[rested-1].below)
+	p.floors = slices.Delete(p.floors, 0, rested-1)
+	return below
 }
 
 func (p *partition) logFull() bool { return p.LogFull != nil && p.LogFull() }

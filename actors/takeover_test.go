@@ -253,6 +253,36 @@ func TestPurge(t *testing.T) {
 	})
 }
 
+// With KeepSettled, entries stay for so long after they were settled, except in a full log.
+func TestPurgeKeepsSettled(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var full atomic.Bool
+		w.opts.LogFull = full.Load
+		w.opts.KeepSettled = time.Hour
+		w.start()
+		const entries = purgeAtLeast + 10
+		for i := range entries {
+			w.deliver(w.message(fmt.Sprint("u", i%7), fmt.Sprint("m", i), "x"))
+		}
+		time.Sleep(59 * time.Minute)
+		if n := w.log.Len(0); n != entries {
+			t.Errorf("%d entries left before the hour is over, want all %d", n, entries)
+		}
+		time.Sleep(2 * time.Minute)
+		if n := w.log.Len(0); n != 1 {
+			t.Errorf("%d entries left after the hour, want the newest alone", n)
+		}
+		for i := range 10 {
+			w.deliver(w.message("u1", fmt.Sprint("n", i), "x"))
+		}
+		full.Store(true)
+		time.Sleep(2 * purgeEvery)
+		if n := w.log.Len(0); n != 1 {
+			t.Errorf("%d entries left in a full log, want the newest alone", n)
+		}
+	})
+}
+
 // A log that refuses entries is purged at once, however little that frees; a log that does not can wait.
 func TestPurgeFullLog(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -85,7 +85,7 @@ func (w *world) start() {
 	w.opts = Options{
 		Node: "n1", Log: w.log, Graveyard: w.log, Store: w.store, Offers: w.door, Now: time.Now, Random: w.random,
 		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
-		LogFull: w.opts.LogFull,
+		LogFull: w.opts.LogFull, KeepSettled: w.opts.KeepSettled,
 		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
 			Unknown: w.opts.Accounts[account].Unknown, Flooded: w.opts.Accounts[account].Flooded}},
 	}

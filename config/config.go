@@ -43,6 +43,9 @@ type Listen struct {
 	Admin string `yaml:"admin" env:"ADMIN"`
 	// Cluster is where other nodes reach this one. Default 127.0.0.1:0. Off loopback it needs nats.url and cluster.tls.
 	Cluster string `yaml:"cluster" env:"CLUSTER"`
+	// TrustedProxies are the networks (CIDR) of the proxies in front of the callback listener, whose X-Forwarded-For is believed.
+	// Needed for accounts[].callback_ips behind a proxy. Default none.
+	TrustedProxies []string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
 	// API is the push API's own listener; empty is off. Not built yet: must be empty.
 	API string `yaml:"api" env:"API"`
 }
@@ -78,6 +81,9 @@ type NATS struct {
 	// MaxBytes caps the log HY_IN, all its streams together. 0, the default, means the smaller of 8 GiB and a quarter of the free
 	// disk with the embedded server, and 8 GiB on an outside one: see LogCap.
 	MaxBytes Size `yaml:"max_bytes" env:"MAX_BYTES"`
+	// KeepSettled is how long entries of the log stay at least once they are done with, to be looked at; a full log keeps none.
+	// 0s to 720h; default 0s.
+	KeepSettled time.Duration `yaml:"keep_settled" env:"KEEP_SETTLED"`
 }
 
 // State is the store of users and checkpoints.
@@ -156,8 +162,20 @@ type Account struct {
 	AppSecret Secret `yaml:"app_secret" env:"APP_SECRET"`
 	// APIBase is the root of WeChat's API. Default https://api.weixin.qq.com.
 	APIBase string `yaml:"api_base" env:"API_BASE"`
-	// CustomerService says that the account may push answers. Default false; true is not built yet.
+	// APIHosts are further roots of the same API, for when api_base cannot be reached. Default https://api2.weixin.qq.com where
+	// api_base is WeChat's own, else none.
+	APIHosts []string `yaml:"api_hosts" env:"API_HOSTS"`
+	// TokenSource is the call that access tokens come from: stable (stable_token, default), which disturbs nobody else who asks
+	// for one, or classic (token), which ends the tokens of all others of that kind.
+	TokenSource TokenSource `yaml:"token_source" env:"TOKEN_SOURCE"`
+	// CustomerService says that the account may push answers: a verified account with the right to customer-service messages.
+	// It needs app_secret. Default false.
 	CustomerService bool `yaml:"customer_service" env:"CUSTOMER_SERVICE"`
+	// API bounds the calls of WeChat's API, over all nodes together.
+	API APILimits `yaml:"api" envPrefix:"API_"`
+	// CallbackIPs says what becomes of callbacks from other addresses than those that WeChat publishes: off (not looked at,
+	// default), report (counted and logged) or enforce (refused). It needs app_secret, and listen.trusted_proxies behind a proxy.
+	CallbackIPs CallbackIPs `yaml:"callback_ips" env:"CALLBACK_IPS"`
 	// MaxClockSkew is how far a callback's timestamp may lie from our clock, either way. 0 turns the check off. Default 15m.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew" env:"MAX_CLOCK_SKEW"`
 	// Bot is the chain of bots, first link first. Default: [rules] where a bot of that name is configured, else empty, which
@@ -167,10 +185,18 @@ type Account struct {
 	Conversation Conversation `yaml:"conversation" envPrefix:"CONVERSATION_"`
 }
 
+// APILimits bound what an account sends through WeChat's API. 0 is off: WeChat's own limits hold all the same.
+type APILimits struct {
+	Rate      Rate `yaml:"rate" env:"RATE"`             // customer-service messages: N/s, N/m
+	PerMinute int  `yaml:"per_minute" env:"PER_MINUTE"` // calls in a minute
+	PerDay    int  `yaml:"per_day" env:"PER_DAY"`       // calls on a day of WeChat's time zone
+}
+
 // Reply says how answers leave. Texts are at most 2,048 bytes of UTF-8, WeChat's own limit.
 type Reply struct {
-	// Deadline is when the last delivery is ended by ourselves, counted from its arrival. 500ms up to but not including 5s,
-	// when WeChat hangs up. Default 4600ms.
+	// Deadline is when a delivery is ended by ourselves, counted from its arrival: the last one with the text Thinking, and the first
+	// one of an account with customer_service, half a second earlier, with success, so that the answer follows as a message of its
+	// own. 500ms up to but not including 5s, when WeChat hangs up; at least 1s with customer_service. Default 4600ms.
 	Deadline time.Duration `yaml:"deadline" env:"DEADLINE"`
 	// Deliveries is how often WeChat delivers one message altogether: 2 to 4. Default 3.
 	Deliveries int `yaml:"deliveries" env:"DELIVERIES"`
@@ -184,6 +210,13 @@ type Reply struct {
 	// Flooded answers one message a minute of a user who sends more than the queue holds; the rest of them get silence, and all
 	// are counted. Empty: silence. Has a default.
 	Flooded string `yaml:"flooded" env:"FLOODED"`
+	// More stands under a reply whose rest follows on request, when the user writes 继续. Empty: nothing. Has a default.
+	More string `yaml:"more" env:"MORE"`
+	// KeepFor is how long an answer that could not be delivered waits for the user's next message; then it is a dead letter.
+	// 1m to 720h; default 48h.
+	KeepFor time.Duration `yaml:"keep_for" env:"KEEP_FOR"`
+	// Typing shows the user of an account with customer_service that an answer is being written. Default true.
+	Typing bool `yaml:"typing" env:"TYPING"`
 	// Unknown says what becomes of an answer when nobody can tell whether WeChat got it: never (it is not sent again, and
 	// becomes a dead letter) or once. Default never.
 	Unknown Unknown `yaml:"unknown" env:"UNKNOWN"`

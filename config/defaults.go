@@ -9,6 +9,7 @@ import (
 const (
 	defaultThinking    = "这个问题我还在想，请稍后随便回复一句，我就把答案发给您。"
 	defaultNotReceived = "抱歉，刚才的消息没有收到，请再发送一次。"
+	defaultMore        = "（未完，回复“继续”查看下文）"
 	defaultFlooded     = "您发得太快了，请等前面的消息处理完再发。"
 )
 
@@ -32,7 +33,9 @@ func Default() *Config {
 func DefaultAccount() Account {
 	return Account{
 		Mode:         ModeSafe,
-		APIBase:      "https://api.weixin.qq.com",
+		APIBase:      wechatAPI,
+		TokenSource:  TokenStable,
+		CallbackIPs:  CallbackIPsOff,
 		MaxClockSkew: 15 * time.Minute,
 		Reply: Reply{
 			Deadline:    4600 * time.Millisecond,
@@ -40,11 +43,20 @@ func DefaultAccount() Account {
 			Thinking:    defaultThinking,
 			NotReceived: defaultNotReceived,
 			Flooded:     defaultFlooded,
+			More:        defaultMore,
+			KeepFor:     48 * time.Hour,
+			Typing:      true,
 			Unknown:     UnknownNever,
 		},
 		Conversation: Conversation{MaxTurns: 20, MaxBytes: 16 << 10, Idle: time.Hour},
 	}
 }
+
+// WeChat's API: the nearest host, and the one for disasters (wechat-protocol §5.3).
+const (
+	wechatAPI    = "https://api.weixin.qq.com"
+	wechatAPITwo = "https://api2.weixin.qq.com"
+)
 
 const defaultBotTimeout = 60 * time.Second
 
@@ -54,6 +66,9 @@ func (c *Config) complete() {
 	for i := range c.Accounts {
 		if a := &c.Accounts[i]; a.Bot == nil && hasRules {
 			a.Bot = []string{"rules"}
+		}
+		if a := &c.Accounts[i]; a.APIHosts == nil && a.APIBase == wechatAPI {
+			a.APIHosts = []string{wechatAPITwo}
 		}
 	}
 	for name, b := range c.Bots {

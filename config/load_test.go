@@ -67,7 +67,7 @@ func TestReferenceIsTheDefault(t *testing.T) {
 	account := config.DefaultAccount()
 	account.ID, account.AppID, account.OriginalID = "demo", "wx0123456789abcdef", "gh_0123456789ab"
 	account.Token, account.EncodingAESKey = "ReplaceThisToken", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"
-	account.Bot = []string{"rules"}
+	account.Bot, account.APIHosts = []string{"rules"}, []string{"https://api2.weixin.qq.com"}
 	want.Accounts = []config.Account{account}
 	want.Bots = map[string]config.Bot{"rules": {Type: config.BotRules, File: config.Path(filepath.Join(dir, "rules.yaml"))}}
 	want.APIKeys = []config.APIKey{}

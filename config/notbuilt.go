@@ -1,7 +1,5 @@
 package config
 
-import "fmt"
-
 // NotBuilt names everything that the configuration chooses and this version does not have. Starting refuses it: a choice that
 // silently does nothing would be a lie. cfg comes from Load or Parse.
 func NotBuilt(cfg *Config) []Fault {
@@ -11,11 +9,6 @@ func NotBuilt(cfg *Config) []Fault {
 	}
 	if cfg.Listen.API != "" {
 		add("listen.api", "the push API", "remove the key")
-	}
-	for i, a := range cfg.Accounts {
-		if a.CustomerService {
-			add(fmt.Sprintf("accounts[%d].customer_service", i), "pushing answers by customer service", "write false")
-		}
 	}
 	for _, name := range (&validator{cfg: cfg}).botNames() {
 		if t := cfg.Bots[name].Type; t != BotRules && t != "" {

@@ -119,6 +119,11 @@ func IsLoopback(host string) bool {
 
 func (v *validator) listen() {
 	l := v.cfg.Listen
+	for i, network := range l.TrustedProxies {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			v.fault(fmt.Sprintf("listen.trusted_proxies[%d]", i), fmt.Sprintf("%q is not a network", network), "write one as 10.0.0.0/8 or 10.1.2.3/32")
+		}
+	}
 	taken := make(map[int]string)
 	for _, a := range []struct {
 		path, address string
@@ -218,6 +223,9 @@ func (v *validator) nats() {
 		}
 	}
 	v.atLeast("nats.max_bytes", n.MaxBytes)
+	if n.KeepSettled != 0 {
+		v.duration("nats.keep_settled", n.KeepSettled, 30*24*time.Hour)
+	}
 }
 
 // maxStreams bounds nats.streams: each costs every server an open file set and, with replicas, a group of its own.

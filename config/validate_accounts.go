@@ -15,6 +15,9 @@ const maxTextBytes = 2048
 // maxAccounts keeps a slip of a generator from starting ten thousand bots.
 const maxAccounts = 1000
 
+// reservedID keeps the engine's own records apart from the users'.
+const reservedID = "_"
+
 var (
 	appIDForm  = regexp.MustCompile(`^wx[0-9a-f]{16}$`)
 	tokenForm  = regexp.MustCompile(`^[A-Za-z0-9]{3,32}$`)
@@ -39,6 +42,8 @@ func (v *validator) accounts() {
 			v.fault(at+".id", fmt.Sprintf("%q is not an account id", a.ID), accountIDForm)
 		case taken:
 			v.fault(at+".id", fmt.Sprintf("the id %q is also that of accounts[%d]", a.ID, j), "use another")
+		case a.ID == reservedID:
+			v.fault(at+".id", fmt.Sprintf("the id %q is the engine's own", a.ID), "use another")
 		default:
 			first[a.ID] = i
 		}
@@ -88,12 +93,47 @@ func (v *validator) credentials(at string, a Account) {
 	if a.PreviousAESKey != "" && a.PreviousAESKey == a.EncodingAESKey {
 		v.warn(at+".previous_aes_key", "the previous key is the current one", "remove it")
 	}
-	if a.CustomerService && a.AppSecret == "" {
-		v.fault(at+".app_secret", "customer_service calls WeChat's API and needs the app_secret", "set app_secret or app_secret_file")
+	v.api(at, a)
+}
+
+func (v *validator) api(at string, a Account) {
+	for _, by := range []struct {
+		key   string
+		needs bool
+	}{{"customer_service", a.CustomerService}, {"callback_ips", a.CallbackIPs != CallbackIPsOff}} {
+		if by.needs && a.AppSecret == "" {
+			v.fault(at+".app_secret", by.key+" calls WeChat's API and needs the app_secret", "set app_secret or app_secret_file")
+		}
+		if by.needs && a.AppID == "" && a.Mode == ModePlain {
+			v.fault(at+".app_id", by.key+" calls WeChat's API and needs the app_id", "copy it from WeChat's settings: wx and 16 hex digits")
+		}
 	}
-	v.url(at+".api_base", a.APIBase, "https://api.weixin.qq.com", "https", "http")
-	if u, err := url.Parse(a.APIBase); err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
-		v.warn(at+".api_base", "access tokens would travel without encryption", "write https")
+	if a.CustomerService && a.Reply.Deadline < time.Second && a.Reply.Deadline >= 500*time.Millisecond {
+		v.fault(at+".reply.deadline", fmt.Sprintf("%s leaves no time: with customer_service the first delivery ends half a second earlier", a.Reply.Deadline),
+			"write a duration from 1s to less than 5s")
+	}
+	v.apiRoot(at+".api_base", a.APIBase)
+	for i, host := range a.APIHosts {
+		v.apiRoot(fmt.Sprintf("%s.api_hosts[%d]", at, i), host)
+	}
+	for _, limit := range []struct {
+		key   string
+		calls int
+	}{{".api.per_minute", a.API.PerMinute}, {".api.per_day", a.API.PerDay}} {
+		if limit.calls < 0 {
+			v.fault(at+limit.key, fmt.Sprintf("%d calls are fewer than none", limit.calls), "write a number, or 0 for no limit of our own")
+		}
+	}
+	if a.CallbackIPs != CallbackIPsOff && len(v.cfg.Listen.TrustedProxies) == 0 {
+		v.warn(at+".callback_ips", "without listen.trusted_proxies the address of the proxy in front counts as the caller's",
+			"name the proxy's network there, or leave it if WeChat reaches this listener directly")
+	}
+}
+
+func (v *validator) apiRoot(path, address string) {
+	v.url(path, address, "https://api.weixin.qq.com", "https", "http")
+	if u, err := url.Parse(address); err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
+		v.warn(path, "access tokens would travel without encryption", "write https")
 	}
 }
 
@@ -145,11 +185,14 @@ func (v *validator) reply(at string, r Reply) {
 		v.fault(at+".deliveries", fmt.Sprintf("%d is not a number of deliveries that WeChat makes", r.Deliveries), "write 2, 3 or 4; 3 is what it does today")
 	}
 	for _, t := range []struct{ key, text string }{
-		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived}, {".flooded", r.Flooded},
+		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived}, {".flooded", r.Flooded}, {".more", r.More},
 	} {
 		if len(t.text) > maxTextBytes {
 			v.fault(at+t.key, fmt.Sprintf("the text has %d bytes", len(t.text)), fmt.Sprintf("WeChat takes %d; shorten it", maxTextBytes))
 		}
+	}
+	if r.KeepFor < time.Minute || r.KeepFor > 30*24*time.Hour {
+		v.fault(at+".keep_for", fmt.Sprintf("%s is out of range", r.KeepFor), "write a duration from 1m to 720h")
 	}
 	if strings.TrimSpace(r.NotReceived) == "" {
 		v.fault(at+".not_received", "the text is empty, and an empty answer shows the user a fault", "write a short sentence, or remove the key")

@@ -186,6 +186,10 @@ type (
 	RedisMode string
 	// BotType is the kind of a bot.
 	BotType string
+	// TokenSource is the call that access tokens come from (wechat-protocol §4).
+	TokenSource string
+	// CallbackIPs is what becomes of callbacks from addresses that WeChat does not publish.
+	CallbackIPs string
 	// Unknown is what becomes of an answer with unknown outcome (DESIGN §3 rule 13).
 	Unknown string
 	// LogLevel is that of the least severe line that is logged.
@@ -219,6 +223,13 @@ const (
 	BotOpenAI BotType = "openai"
 	BotHTTP   BotType = "http"
 	BotNATS   BotType = "nats"
+
+	TokenStable  TokenSource = "stable"
+	TokenClassic TokenSource = "classic"
+
+	CallbackIPsOff     CallbackIPs = "off"
+	CallbackIPsReport  CallbackIPs = "report"
+	CallbackIPsEnforce CallbackIPs = "enforce"
 
 	UnknownNever Unknown = "never"
 	UnknownOnce  Unknown = "once"
@@ -299,4 +310,14 @@ func enumerate(words []string) string {
 	}
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// UnmarshalText accepts stable and classic.
+func (v *TokenSource) UnmarshalText(b []byte) error {
+	return choose(v, b, "a source", TokenStable, TokenClassic)
+}
+
+// UnmarshalText accepts off, report and enforce.
+func (v *CallbackIPs) UnmarshalText(b []byte) error {
+	return choose(v, b, "a choice", CallbackIPsOff, CallbackIPsReport, CallbackIPsEnforce)
 }

@@ -137,7 +137,7 @@ func (e *engine) buildWorker() error {
 	workers := actors.New(actors.Options{
 		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
 		Barrier: e.stateFsync(), Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg, Trace: e.trace,
-		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter,
+		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter, KeepSettled: e.cfg.NATS.KeepSettled,
 	})
 	secure, err := e.clusterTLS()
 	if err != nil {

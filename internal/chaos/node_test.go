@@ -88,7 +88,7 @@ func newNode(dir, name string, worker bool, l layout) (*node, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "node: {id: %s, roles: [%s], data_dir: data}\n", name, roles)
 	fmt.Fprintf(&b, "listen: {callback: %q, admin: %q, cluster: %q}\nadmin: {token: %s}\n", n.callback, n.admin, inner, testAdminToken)
-	fmt.Fprintf(&b, "nats: {url: \"nats://%s\", replicas: %d, streams: %d, durability: disk, max_bytes: 256MiB, monitor: %q}\n",
+	fmt.Fprintf(&b, "nats: {url: \"nats://%s\", replicas: %d, streams: %d, durability: disk, max_bytes: 256MiB, keep_settled: 1h, monitor: %q}\n",
 		strings.Join(natsHosts, ","), l.replicas, l.streams, l.natsMonitor)
 	if worker {
 		fmt.Fprintf(&b, "state: {store: redis, redis: {url: \"redis://%s/0\"}}\n", n.redis.Addr())

@@ -68,7 +68,7 @@ func newNode(t *testing.T, s settings) *node {
 	text := fmt.Sprintf(`node: {id: e2e, data_dir: data}
 listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
 admin: {token: %s}
-nats: {durability: %s, max_bytes: %s}
+nats: {durability: %s, max_bytes: %s, keep_settled: 1h}
 state: {max_bytes: 256MiB}
 cluster: {partitions: %d}
 bots: {rules: {type: rules, file: rules.yaml}}
