@@ -385,20 +385,74 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_messages_proto_rawDescGZIP(), []int{4}
 }
 
+type TemplateJob_Result int32
+
+const (
+	TemplateJob_RESULT_UNKNOWN       TemplateJob_Result = 0 // none of the below: see Event.status
+	TemplateJob_RESULT_SUCCESS       TemplateJob_Result = 1
+	TemplateJob_RESULT_USER_BLOCK    TemplateJob_Result = 2 // "failed:user block": the user refuses the account's messages
+	TemplateJob_RESULT_SYSTEM_FAILED TemplateJob_Result = 3 // "failed: system failed"
+)
+
+// Enum value maps for TemplateJob_Result.
+var (
+	TemplateJob_Result_name = map[int32]string{
+		0: "RESULT_UNKNOWN",
+		1: "RESULT_SUCCESS",
+		2: "RESULT_USER_BLOCK",
+		3: "RESULT_SYSTEM_FAILED",
+	}
+	TemplateJob_Result_value = map[string]int32{
+		"RESULT_UNKNOWN":       0,
+		"RESULT_SUCCESS":       1,
+		"RESULT_USER_BLOCK":    2,
+		"RESULT_SYSTEM_FAILED": 3,
+	}
+)
+
+func (x TemplateJob_Result) Enum() *TemplateJob_Result {
+	p := new(TemplateJob_Result)
+	*p = x
+	return p
+}
+
+func (x TemplateJob_Result) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TemplateJob_Result) Descriptor() protoreflect.EnumDescriptor {
+	return file_messages_proto_enumTypes[5].Descriptor()
+}
+
+func (TemplateJob_Result) Type() protoreflect.EnumType {
+	return &file_messages_proto_enumTypes[5]
+}
+
+func (x TemplateJob_Result) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TemplateJob_Result.Descriptor instead.
+func (TemplateJob_Result) EnumDescriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{8, 0}
+}
+
 // Inbound is one push of WeChat after verification, decryption and decoding.
 type Inbound struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Account    string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`                          // our account id
-	OpenId     string                 `protobuf:"bytes,2,opt,name=open_id,json=openId,proto3" json:"open_id,omitempty"`              // FromUserName; empty on some events
-	ToUser     string                 `protobuf:"bytes,3,opt,name=to_user,json=toUser,proto3" json:"to_user,omitempty"`              // ToUserName as received: the FromUserName of the reply
-	CreateTime int64                  `protobuf:"varint,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"` // CreateTime, Unix seconds on WeChat's clock
-	MsgType    string                 `protobuf:"bytes,5,opt,name=msg_type,json=msgType,proto3" json:"msg_type,omitempty"`           // MsgType as received
-	Kind       Kind                   `protobuf:"varint,6,opt,name=kind,proto3,enum=hongyan.v1.Kind" json:"kind,omitempty"`
-	MsgId      string                 `protobuf:"bytes,7,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"` // MsgId (or MsgID of an event) as text; cloud functions send non-numeric ones
-	Key        []byte                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`                  // 16 bytes: the compound dedupe key, see messages.DedupeKey
-	Format     Format                 `protobuf:"varint,9,opt,name=format,proto3,enum=hongyan.v1.Format" json:"format,omitempty"`
-	Nonce      string                 `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`          // the callback's nonce, echoed in an encrypted reply
-	Encrypted  bool                   `protobuf:"varint,11,opt,name=encrypted,proto3" json:"encrypted,omitempty"` // the push came encrypted: the reply is too
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Account      string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`                          // our account id
+	OpenId       string                 `protobuf:"bytes,2,opt,name=open_id,json=openId,proto3" json:"open_id,omitempty"`              // FromUserName; of a UserNotice the user that it is about; empty on some events
+	ToUser       string                 `protobuf:"bytes,3,opt,name=to_user,json=toUser,proto3" json:"to_user,omitempty"`              // ToUserName as received: the FromUserName of the reply
+	CreateTime   int64                  `protobuf:"varint,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"` // CreateTime, Unix seconds on WeChat's clock
+	MsgType      string                 `protobuf:"bytes,5,opt,name=msg_type,json=msgType,proto3" json:"msg_type,omitempty"`           // MsgType as received
+	Kind         Kind                   `protobuf:"varint,6,opt,name=kind,proto3,enum=hongyan.v1.Kind" json:"kind,omitempty"`
+	MsgId        string                 `protobuf:"bytes,7,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"` // MsgId (or an event's MsgID) as text; cloud functions send non-numeric ones
+	Key          []byte                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`                  // 16 bytes: the compound dedupe key, see messages.DedupeKey
+	Format       Format                 `protobuf:"varint,9,opt,name=format,proto3,enum=hongyan.v1.Format" json:"format,omitempty"`
+	Nonce        string                 `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`                                    // the callback's nonce, echoed in an encrypted reply
+	Encrypted    bool                   `protobuf:"varint,11,opt,name=encrypted,proto3" json:"encrypted,omitempty"`                           // the push came encrypted: the reply is too
+	MsgDataId    string                 `protobuf:"bytes,12,opt,name=msg_data_id,json=msgDataId,proto3" json:"msg_data_id,omitempty"`         // of a message that was sent from under an article: the article's message
+	ArticleIndex int32                  `protobuf:"varint,13,opt,name=article_index,json=articleIndex,proto3" json:"article_index,omitempty"` // and which of its articles (Idx, from 1 on); 0 for every other message
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Inbound_Text
@@ -409,7 +463,8 @@ type Inbound struct {
 	//	*Inbound_MiniProgramPage
 	//	*Inbound_Event
 	Body isInbound_Body `protobuf_oneof:"body"`
-	// The decoded payload of an unknown kind and of every event with fields that Event has no place for; at most 64 KiB.
+	// The decoded payload of an unknown kind, of every event with something that Event has no place for, and of a message without
+	// a MsgId; at most 64 KiB.
 	Raw           []byte `protobuf:"bytes,40,opt,name=raw,proto3" json:"raw,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -520,6 +575,20 @@ func (x *Inbound) GetEncrypted() bool {
 		return x.Encrypted
 	}
 	return false
+}
+
+func (x *Inbound) GetMsgDataId() string {
+	if x != nil {
+		return x.MsgDataId
+	}
+	return ""
+}
+
+func (x *Inbound) GetArticleIndex() int32 {
+	if x != nil {
+		return x.ArticleIndex
+	}
+	return 0
 }
 
 func (x *Inbound) GetBody() isInbound_Body {
@@ -1078,15 +1147,29 @@ func (x *MiniProgramPage) GetThumbMediaId() string {
 }
 
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`     // Event as received
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`       // EventKey as received
-	Ticket        string                 `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"` // QR ticket of subscribe and SCAN
-	MenuId        string                 `protobuf:"bytes,4,opt,name=menu_id,json=menuId,proto3" json:"menu_id,omitempty"`
-	ScanType      string                 `protobuf:"bytes,5,opt,name=scan_type,json=scanType,proto3" json:"scan_type,omitempty"` // scancode_*
-	ScanResult    string                 `protobuf:"bytes,6,opt,name=scan_result,json=scanResult,proto3" json:"scan_result,omitempty"`
-	Status        string                 `protobuf:"bytes,7,opt,name=status,proto3" json:"status,omitempty"` // *JOBFINISH
-	Point         *Location              `protobuf:"bytes,8,opt,name=point,proto3" json:"point,omitempty"`   // LOCATION, location_select
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`     // Event as received
+	Key        string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`       // EventKey as received
+	Ticket     string                 `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"` // QR ticket of subscribe and SCAN
+	MenuId     string                 `protobuf:"bytes,4,opt,name=menu_id,json=menuId,proto3" json:"menu_id,omitempty"`
+	ScanType   string                 `protobuf:"bytes,5,opt,name=scan_type,json=scanType,proto3" json:"scan_type,omitempty"` // scancode_*
+	ScanResult string                 `protobuf:"bytes,6,opt,name=scan_result,json=scanResult,proto3" json:"scan_result,omitempty"`
+	Status     string                 `protobuf:"bytes,7,opt,name=status,proto3" json:"status,omitempty"` // *JOBFINISH
+	Point      *Location              `protobuf:"bytes,8,opt,name=point,proto3" json:"point,omitempty"`   // LOCATION, location_select
+	Scene      string                 `protobuf:"bytes,9,opt,name=scene,proto3" json:"scene,omitempty"`   // SCAN: the key; subscribe by a QR code: the key without its prefix qrscene_
+	// Types that are valid to be assigned to Detail:
+	//
+	//	*Event_TemplateJob
+	//	*Event_MassJob
+	//	*Event_PublishJob
+	//	*Event_SubscribeMsgs
+	//	*Event_KfSession
+	//	*Event_Pictures
+	//	*Event_UserNotice
+	//	*Event_AccountNotice
+	//	*Event_TempSession
+	//	*Event_DebugDemo
+	Detail        isEvent_Detail `protobuf_oneof:"detail"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1177,6 +1260,1021 @@ func (x *Event) GetPoint() *Location {
 	return nil
 }
 
+func (x *Event) GetScene() string {
+	if x != nil {
+		return x.Scene
+	}
+	return ""
+}
+
+func (x *Event) GetDetail() isEvent_Detail {
+	if x != nil {
+		return x.Detail
+	}
+	return nil
+}
+
+func (x *Event) GetTemplateJob() *TemplateJob {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_TemplateJob); ok {
+			return x.TemplateJob
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMassJob() *MassJob {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_MassJob); ok {
+			return x.MassJob
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPublishJob() *PublishJob {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_PublishJob); ok {
+			return x.PublishJob
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSubscribeMsgs() *SubscribeMsgs {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_SubscribeMsgs); ok {
+			return x.SubscribeMsgs
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetKfSession() *KfSession {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_KfSession); ok {
+			return x.KfSession
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPictures() *Pictures {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_Pictures); ok {
+			return x.Pictures
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetUserNotice() *UserNotice {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_UserNotice); ok {
+			return x.UserNotice
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetAccountNotice() *AccountNotice {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_AccountNotice); ok {
+			return x.AccountNotice
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetTempSession() *TempSession {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_TempSession); ok {
+			return x.TempSession
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDebugDemo() *DebugDemo {
+	if x != nil {
+		if x, ok := x.Detail.(*Event_DebugDemo); ok {
+			return x.DebugDemo
+		}
+	}
+	return nil
+}
+
+type isEvent_Detail interface {
+	isEvent_Detail()
+}
+
+type Event_TemplateJob struct {
+	TemplateJob *TemplateJob `protobuf:"bytes,20,opt,name=template_job,json=templateJob,proto3,oneof"`
+}
+
+type Event_MassJob struct {
+	MassJob *MassJob `protobuf:"bytes,21,opt,name=mass_job,json=massJob,proto3,oneof"`
+}
+
+type Event_PublishJob struct {
+	PublishJob *PublishJob `protobuf:"bytes,22,opt,name=publish_job,json=publishJob,proto3,oneof"`
+}
+
+type Event_SubscribeMsgs struct {
+	SubscribeMsgs *SubscribeMsgs `protobuf:"bytes,23,opt,name=subscribe_msgs,json=subscribeMsgs,proto3,oneof"` // subscribe_msg_*_event
+}
+
+type Event_KfSession struct {
+	KfSession *KfSession `protobuf:"bytes,24,opt,name=kf_session,json=kfSession,proto3,oneof"` // kf_*_session
+}
+
+type Event_Pictures struct {
+	Pictures *Pictures `protobuf:"bytes,25,opt,name=pictures,proto3,oneof"` // pic_*
+}
+
+type Event_UserNotice struct {
+	UserNotice *UserNotice `protobuf:"bytes,26,opt,name=user_notice,json=userNotice,proto3,oneof"` // user_info_modified, user_authorization_*
+}
+
+type Event_AccountNotice struct {
+	AccountNotice *AccountNotice `protobuf:"bytes,27,opt,name=account_notice,json=accountNotice,proto3,oneof"` // qualification_*, naming_*, annual_renew, verify_expired
+}
+
+type Event_TempSession struct {
+	TempSession *TempSession `protobuf:"bytes,28,opt,name=temp_session,json=tempSession,proto3,oneof"` // user_enter_tempsession
+}
+
+type Event_DebugDemo struct {
+	DebugDemo *DebugDemo `protobuf:"bytes,29,opt,name=debug_demo,json=debugDemo,proto3,oneof"`
+}
+
+func (*Event_TemplateJob) isEvent_Detail() {}
+
+func (*Event_MassJob) isEvent_Detail() {}
+
+func (*Event_PublishJob) isEvent_Detail() {}
+
+func (*Event_SubscribeMsgs) isEvent_Detail() {}
+
+func (*Event_KfSession) isEvent_Detail() {}
+
+func (*Event_Pictures) isEvent_Detail() {}
+
+func (*Event_UserNotice) isEvent_Detail() {}
+
+func (*Event_AccountNotice) isEvent_Detail() {}
+
+func (*Event_TempSession) isEvent_Detail() {}
+
+func (*Event_DebugDemo) isEvent_Detail() {}
+
+// TemplateJob says what became of one template message; Inbound.msg_id is the msgid that the send returned.
+type TemplateJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Result        TemplateJob_Result     `protobuf:"varint,1,opt,name=result,proto3,enum=hongyan.v1.TemplateJob_Result" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TemplateJob) Reset() {
+	*x = TemplateJob{}
+	mi := &file_messages_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TemplateJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TemplateJob) ProtoMessage() {}
+
+func (x *TemplateJob) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TemplateJob.ProtoReflect.Descriptor instead.
+func (*TemplateJob) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TemplateJob) GetResult() TemplateJob_Result {
+	if x != nil {
+		return x.Result
+	}
+	return TemplateJob_RESULT_UNKNOWN
+}
+
+// MassJob says what became of a mass message; Inbound.msg_id is the msg_id that the send returned.
+type MassJob struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Success        bool                   `protobuf:"varint,1,opt,name=success,proto3" json:"success,omitempty"`                      // the status is "send success"; "send fail" and err(n) are not
+	ErrorCode      int32                  `protobuf:"varint,2,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"` // n of a status err(n), else 0
+	Total          int64                  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`                          // users
+	Filtered       int64                  `protobuf:"varint,4,opt,name=filtered,proto3" json:"filtered,omitempty"`                    // users left after filtering; sent + failed of them
+	Sent           int64                  `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	Failed         int64                  `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
+	CopyrightState int32                  `protobuf:"varint,7,opt,name=copyright_state,json=copyrightState,proto3" json:"copyright_state,omitempty"` // CheckState: 1 no copy, sent; 2 a copy, may be sent; 3 a copy, must not be sent
+	Copyrights     []*Copyright           `protobuf:"bytes,8,rep,name=copyrights,proto3" json:"copyrights,omitempty"`
+	Articles       []*PublishedArticle    `protobuf:"bytes,9,rep,name=articles,proto3" json:"articles,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MassJob) Reset() {
+	*x = MassJob{}
+	mi := &file_messages_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MassJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MassJob) ProtoMessage() {}
+
+func (x *MassJob) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MassJob.ProtoReflect.Descriptor instead.
+func (*MassJob) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MassJob) GetSuccess() bool {
+	if x != nil {
+		return x.Success
+	}
+	return false
+}
+
+func (x *MassJob) GetErrorCode() int32 {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return 0
+}
+
+func (x *MassJob) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *MassJob) GetFiltered() int64 {
+	if x != nil {
+		return x.Filtered
+	}
+	return 0
+}
+
+func (x *MassJob) GetSent() int64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *MassJob) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *MassJob) GetCopyrightState() int32 {
+	if x != nil {
+		return x.CopyrightState
+	}
+	return 0
+}
+
+func (x *MassJob) GetCopyrights() []*Copyright {
+	if x != nil {
+		return x.Copyrights
+	}
+	return nil
+}
+
+func (x *MassJob) GetArticles() []*PublishedArticle {
+	if x != nil {
+		return x.Articles
+	}
+	return nil
+}
+
+// Copyright is WeChat's judgement of one article of a mass message. Numbers are WeChat's own.
+type Copyright struct {
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	ArticleIndex          int32                  `protobuf:"varint,1,opt,name=article_index,json=articleIndex,proto3" json:"article_index,omitempty"` // from 1 on
+	UserDeclareState      int32                  `protobuf:"varint,2,opt,name=user_declare_state,json=userDeclareState,proto3" json:"user_declare_state,omitempty"`
+	AuditState            int32                  `protobuf:"varint,3,opt,name=audit_state,json=auditState,proto3" json:"audit_state,omitempty"`
+	OriginalUrl           string                 `protobuf:"bytes,4,opt,name=original_url,json=originalUrl,proto3" json:"original_url,omitempty"`
+	OriginalType          int32                  `protobuf:"varint,5,opt,name=original_type,json=originalType,proto3" json:"original_type,omitempty"`
+	CanReprint            bool                   `protobuf:"varint,6,opt,name=can_reprint,json=canReprint,proto3" json:"can_reprint,omitempty"`
+	NeedReplaceContent    bool                   `protobuf:"varint,7,opt,name=need_replace_content,json=needReplaceContent,proto3" json:"need_replace_content,omitempty"`
+	NeedShowReprintSource bool                   `protobuf:"varint,8,opt,name=need_show_reprint_source,json=needShowReprintSource,proto3" json:"need_show_reprint_source,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *Copyright) Reset() {
+	*x = Copyright{}
+	mi := &file_messages_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Copyright) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Copyright) ProtoMessage() {}
+
+func (x *Copyright) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Copyright.ProtoReflect.Descriptor instead.
+func (*Copyright) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Copyright) GetArticleIndex() int32 {
+	if x != nil {
+		return x.ArticleIndex
+	}
+	return 0
+}
+
+func (x *Copyright) GetUserDeclareState() int32 {
+	if x != nil {
+		return x.UserDeclareState
+	}
+	return 0
+}
+
+func (x *Copyright) GetAuditState() int32 {
+	if x != nil {
+		return x.AuditState
+	}
+	return 0
+}
+
+func (x *Copyright) GetOriginalUrl() string {
+	if x != nil {
+		return x.OriginalUrl
+	}
+	return ""
+}
+
+func (x *Copyright) GetOriginalType() int32 {
+	if x != nil {
+		return x.OriginalType
+	}
+	return 0
+}
+
+func (x *Copyright) GetCanReprint() bool {
+	if x != nil {
+		return x.CanReprint
+	}
+	return false
+}
+
+func (x *Copyright) GetNeedReplaceContent() bool {
+	if x != nil {
+		return x.NeedReplaceContent
+	}
+	return false
+}
+
+func (x *Copyright) GetNeedShowReprintSource() bool {
+	if x != nil {
+		return x.NeedShowReprintSource
+	}
+	return false
+}
+
+type PublishedArticle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int32                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // from 1 on
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishedArticle) Reset() {
+	*x = PublishedArticle{}
+	mi := &file_messages_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishedArticle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishedArticle) ProtoMessage() {}
+
+func (x *PublishedArticle) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishedArticle.ProtoReflect.Descriptor instead.
+func (*PublishedArticle) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PublishedArticle) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PublishedArticle) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// PublishJob says what became of a publication.
+type PublishJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PublishId     string                 `protobuf:"bytes,1,opt,name=publish_id,json=publishId,proto3" json:"publish_id,omitempty"`
+	Status        int32                  `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"` // 0 published; everything else is a failure or still under way
+	ArticleId     string                 `protobuf:"bytes,3,opt,name=article_id,json=articleId,proto3" json:"article_id,omitempty"`
+	Articles      []*PublishedArticle    `protobuf:"bytes,4,rep,name=articles,proto3" json:"articles,omitempty"`
+	FailedIndexes []int32                `protobuf:"varint,5,rep,packed,name=failed_indexes,json=failedIndexes,proto3" json:"failed_indexes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishJob) Reset() {
+	*x = PublishJob{}
+	mi := &file_messages_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishJob) ProtoMessage() {}
+
+func (x *PublishJob) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishJob.ProtoReflect.Descriptor instead.
+func (*PublishJob) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PublishJob) GetPublishId() string {
+	if x != nil {
+		return x.PublishId
+	}
+	return ""
+}
+
+func (x *PublishJob) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *PublishJob) GetArticleId() string {
+	if x != nil {
+		return x.ArticleId
+	}
+	return ""
+}
+
+func (x *PublishJob) GetArticles() []*PublishedArticle {
+	if x != nil {
+		return x.Articles
+	}
+	return nil
+}
+
+func (x *PublishJob) GetFailedIndexes() []int32 {
+	if x != nil {
+		return x.FailedIndexes
+	}
+	return nil
+}
+
+// SubscribeMsgs says what users decided about subscription messages, or what became of those that were sent.
+type SubscribeMsgs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Items         []*SubscribeMsg        `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeMsgs) Reset() {
+	*x = SubscribeMsgs{}
+	mi := &file_messages_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeMsgs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeMsgs) ProtoMessage() {}
+
+func (x *SubscribeMsgs) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeMsgs.ProtoReflect.Descriptor instead.
+func (*SubscribeMsgs) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SubscribeMsgs) GetItems() []*SubscribeMsg {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type SubscribeMsg struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TemplateId    string                 `protobuf:"bytes,1,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
+	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`                              // accept or reject, as received; empty for a message that was sent
+	PopupScene    int32                  `protobuf:"varint,3,opt,name=popup_scene,json=popupScene,proto3" json:"popup_scene,omitempty"`   // subscribe_msg_popup_event
+	MsgId         string                 `protobuf:"bytes,4,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`                   // of a message that was sent
+	ErrorCode     int32                  `protobuf:"varint,5,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`      // 0: it arrived
+	ErrorStatus   string                 `protobuf:"bytes,6,opt,name=error_status,json=errorStatus,proto3" json:"error_status,omitempty"` // success, or why not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeMsg) Reset() {
+	*x = SubscribeMsg{}
+	mi := &file_messages_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeMsg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeMsg) ProtoMessage() {}
+
+func (x *SubscribeMsg) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeMsg.ProtoReflect.Descriptor instead.
+func (*SubscribeMsg) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SubscribeMsg) GetTemplateId() string {
+	if x != nil {
+		return x.TemplateId
+	}
+	return ""
+}
+
+func (x *SubscribeMsg) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SubscribeMsg) GetPopupScene() int32 {
+	if x != nil {
+		return x.PopupScene
+	}
+	return 0
+}
+
+func (x *SubscribeMsg) GetMsgId() string {
+	if x != nil {
+		return x.MsgId
+	}
+	return ""
+}
+
+func (x *SubscribeMsg) GetErrorCode() int32 {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return 0
+}
+
+func (x *SubscribeMsg) GetErrorStatus() string {
+	if x != nil {
+		return x.ErrorStatus
+	}
+	return ""
+}
+
+// KfSession is a session with a support agent: account took it or ended it, or it went from one to another.
+type KfSession struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	CloseType     string                 `protobuf:"bytes,2,opt,name=close_type,json=closeType,proto3" json:"close_type,omitempty"`
+	FromAccount   string                 `protobuf:"bytes,3,opt,name=from_account,json=fromAccount,proto3" json:"from_account,omitempty"`
+	ToAccount     string                 `protobuf:"bytes,4,opt,name=to_account,json=toAccount,proto3" json:"to_account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KfSession) Reset() {
+	*x = KfSession{}
+	mi := &file_messages_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KfSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KfSession) ProtoMessage() {}
+
+func (x *KfSession) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KfSession.ProtoReflect.Descriptor instead.
+func (*KfSession) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *KfSession) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *KfSession) GetCloseType() string {
+	if x != nil {
+		return x.CloseType
+	}
+	return ""
+}
+
+func (x *KfSession) GetFromAccount() string {
+	if x != nil {
+		return x.FromAccount
+	}
+	return ""
+}
+
+func (x *KfSession) GetToAccount() string {
+	if x != nil {
+		return x.ToAccount
+	}
+	return ""
+}
+
+// Pictures is what a user is about to send by a pic_* menu button. The pictures follow as messages.
+type Pictures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         int32                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Md5           []string               `protobuf:"bytes,2,rep,name=md5,proto3" json:"md5,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pictures) Reset() {
+	*x = Pictures{}
+	mi := &file_messages_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pictures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pictures) ProtoMessage() {}
+
+func (x *Pictures) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pictures.ProtoReflect.Descriptor instead.
+func (*Pictures) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Pictures) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Pictures) GetMd5() []string {
+	if x != nil {
+		return x.Md5
+	}
+	return nil
+}
+
+// UserNotice is the platform's word about a user, Inbound.open_id: changed or withdrawn data, or a deleted account.
+type UserNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	RevokeInfo    string                 `protobuf:"bytes,2,opt,name=revoke_info,json=revokeInfo,proto3" json:"revoke_info,omitempty"` // what the user withdrew, as received
+	Sender        string                 `protobuf:"bytes,3,opt,name=sender,proto3" json:"sender,omitempty"`                           // FromUserName: the platform, not the user
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserNotice) Reset() {
+	*x = UserNotice{}
+	mi := &file_messages_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserNotice) ProtoMessage() {}
+
+func (x *UserNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserNotice.ProtoReflect.Descriptor instead.
+func (*UserNotice) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UserNotice) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *UserNotice) GetRevokeInfo() string {
+	if x != nil {
+		return x.RevokeInfo
+	}
+	return ""
+}
+
+func (x *UserNotice) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+// AccountNotice is the platform's word about the account's verification; Event.name says which.
+type AccountNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExpireTime    int64                  `protobuf:"varint,1,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // Unix seconds; 0 where there is none
+	FailTime      int64                  `protobuf:"varint,2,opt,name=fail_time,json=failTime,proto3" json:"fail_time,omitempty"`       // Unix seconds; 0 where there is none
+	FailReason    string                 `protobuf:"bytes,3,opt,name=fail_reason,json=failReason,proto3" json:"fail_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountNotice) Reset() {
+	*x = AccountNotice{}
+	mi := &file_messages_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountNotice) ProtoMessage() {}
+
+func (x *AccountNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountNotice.ProtoReflect.Descriptor instead.
+func (*AccountNotice) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AccountNotice) GetExpireTime() int64 {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return 0
+}
+
+func (x *AccountNotice) GetFailTime() int64 {
+	if x != nil {
+		return x.FailTime
+	}
+	return 0
+}
+
+func (x *AccountNotice) GetFailReason() string {
+	if x != nil {
+		return x.FailReason
+	}
+	return ""
+}
+
+// TempSession says where a user of a mini-program opened the support chat.
+type TempSession struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TempSession) Reset() {
+	*x = TempSession{}
+	mi := &file_messages_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TempSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TempSession) ProtoMessage() {}
+
+func (x *TempSession) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TempSession.ProtoReflect.Descriptor instead.
+func (*TempSession) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TempSession) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+// DebugDemo is the test push of the platform's console.
+type DebugDemo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebugDemo) Reset() {
+	*x = DebugDemo{}
+	mi := &file_messages_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebugDemo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebugDemo) ProtoMessage() {}
+
+func (x *DebugDemo) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebugDemo.ProtoReflect.Descriptor instead.
+func (*DebugDemo) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DebugDemo) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Slot names one open HTTP exchange that waits for an answer.
 type Slot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1188,7 +2286,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_messages_proto_msgTypes[8]
+	mi := &file_messages_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +2298,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[8]
+	mi := &file_messages_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +2311,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{8}
+	return file_messages_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Slot) GetIngress() string {
@@ -1241,7 +2339,7 @@ type Redrive struct {
 
 func (x *Redrive) Reset() {
 	*x = Redrive{}
-	mi := &file_messages_proto_msgTypes[9]
+	mi := &file_messages_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +2351,7 @@ func (x *Redrive) String() string {
 func (*Redrive) ProtoMessage() {}
 
 func (x *Redrive) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[9]
+	mi := &file_messages_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +2364,7 @@ func (x *Redrive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redrive.ProtoReflect.Descriptor instead.
 func (*Redrive) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{9}
+	return file_messages_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Redrive) GetLetter() string {
@@ -1297,7 +2395,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_messages_proto_msgTypes[10]
+	mi := &file_messages_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +2407,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[10]
+	mi := &file_messages_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +2420,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{10}
+	return file_messages_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Entry) GetInbound() *Inbound {
@@ -1384,7 +2482,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_messages_proto_msgTypes[11]
+	mi := &file_messages_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +2494,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[11]
+	mi := &file_messages_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +2507,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{11}
+	return file_messages_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Answer) GetContent() isAnswer_Content {
@@ -1613,7 +2711,7 @@ type TextAnswer struct {
 
 func (x *TextAnswer) Reset() {
 	*x = TextAnswer{}
-	mi := &file_messages_proto_msgTypes[12]
+	mi := &file_messages_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +2723,7 @@ func (x *TextAnswer) String() string {
 func (*TextAnswer) ProtoMessage() {}
 
 func (x *TextAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[12]
+	mi := &file_messages_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +2736,7 @@ func (x *TextAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextAnswer.ProtoReflect.Descriptor instead.
 func (*TextAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{12}
+	return file_messages_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TextAnswer) GetContent() string {
@@ -1657,7 +2755,7 @@ type MediaAnswer struct {
 
 func (x *MediaAnswer) Reset() {
 	*x = MediaAnswer{}
-	mi := &file_messages_proto_msgTypes[13]
+	mi := &file_messages_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +2767,7 @@ func (x *MediaAnswer) String() string {
 func (*MediaAnswer) ProtoMessage() {}
 
 func (x *MediaAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[13]
+	mi := &file_messages_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +2780,7 @@ func (x *MediaAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaAnswer.ProtoReflect.Descriptor instead.
 func (*MediaAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{13}
+	return file_messages_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MediaAnswer) GetMediaId() string {
@@ -1704,7 +2802,7 @@ type VideoAnswer struct {
 
 func (x *VideoAnswer) Reset() {
 	*x = VideoAnswer{}
-	mi := &file_messages_proto_msgTypes[14]
+	mi := &file_messages_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +2814,7 @@ func (x *VideoAnswer) String() string {
 func (*VideoAnswer) ProtoMessage() {}
 
 func (x *VideoAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[14]
+	mi := &file_messages_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +2827,7 @@ func (x *VideoAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoAnswer.ProtoReflect.Descriptor instead.
 func (*VideoAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{14}
+	return file_messages_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VideoAnswer) GetMediaId() string {
@@ -1773,7 +2871,7 @@ type MusicAnswer struct {
 
 func (x *MusicAnswer) Reset() {
 	*x = MusicAnswer{}
-	mi := &file_messages_proto_msgTypes[15]
+	mi := &file_messages_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +2883,7 @@ func (x *MusicAnswer) String() string {
 func (*MusicAnswer) ProtoMessage() {}
 
 func (x *MusicAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[15]
+	mi := &file_messages_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +2896,7 @@ func (x *MusicAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MusicAnswer.ProtoReflect.Descriptor instead.
 func (*MusicAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{15}
+	return file_messages_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MusicAnswer) GetTitle() string {
@@ -1845,7 +2943,7 @@ type NewsAnswer struct {
 
 func (x *NewsAnswer) Reset() {
 	*x = NewsAnswer{}
-	mi := &file_messages_proto_msgTypes[16]
+	mi := &file_messages_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +2955,7 @@ func (x *NewsAnswer) String() string {
 func (*NewsAnswer) ProtoMessage() {}
 
 func (x *NewsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[16]
+	mi := &file_messages_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +2968,7 @@ func (x *NewsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewsAnswer.ProtoReflect.Descriptor instead.
 func (*NewsAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{16}
+	return file_messages_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NewsAnswer) GetArticles() []*Article {
@@ -1892,7 +2990,7 @@ type Article struct {
 
 func (x *Article) Reset() {
 	*x = Article{}
-	mi := &file_messages_proto_msgTypes[17]
+	mi := &file_messages_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +3002,7 @@ func (x *Article) String() string {
 func (*Article) ProtoMessage() {}
 
 func (x *Article) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[17]
+	mi := &file_messages_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +3015,7 @@ func (x *Article) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Article.ProtoReflect.Descriptor instead.
 func (*Article) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{17}
+	return file_messages_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Article) GetTitle() string {
@@ -1957,7 +3055,7 @@ type TransferAnswer struct {
 
 func (x *TransferAnswer) Reset() {
 	*x = TransferAnswer{}
-	mi := &file_messages_proto_msgTypes[18]
+	mi := &file_messages_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +3067,7 @@ func (x *TransferAnswer) String() string {
 func (*TransferAnswer) ProtoMessage() {}
 
 func (x *TransferAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[18]
+	mi := &file_messages_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +3080,7 @@ func (x *TransferAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferAnswer.ProtoReflect.Descriptor instead.
 func (*TransferAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{18}
+	return file_messages_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TransferAnswer) GetKfAccount() string {
@@ -2004,7 +3102,7 @@ type MenuAnswer struct {
 
 func (x *MenuAnswer) Reset() {
 	*x = MenuAnswer{}
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +3114,7 @@ func (x *MenuAnswer) String() string {
 func (*MenuAnswer) ProtoMessage() {}
 
 func (x *MenuAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[19]
+	mi := &file_messages_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +3127,7 @@ func (x *MenuAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MenuAnswer.ProtoReflect.Descriptor instead.
 func (*MenuAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{19}
+	return file_messages_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MenuAnswer) GetHead() string {
@@ -2063,7 +3161,7 @@ type MenuOption struct {
 
 func (x *MenuOption) Reset() {
 	*x = MenuOption{}
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +3173,7 @@ func (x *MenuOption) String() string {
 func (*MenuOption) ProtoMessage() {}
 
 func (x *MenuOption) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[20]
+	mi := &file_messages_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +3186,7 @@ func (x *MenuOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MenuOption.ProtoReflect.Descriptor instead.
 func (*MenuOption) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{20}
+	return file_messages_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MenuOption) GetId() string {
@@ -2114,7 +3212,7 @@ type MpNewsArticleAnswer struct {
 
 func (x *MpNewsArticleAnswer) Reset() {
 	*x = MpNewsArticleAnswer{}
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +3224,7 @@ func (x *MpNewsArticleAnswer) String() string {
 func (*MpNewsArticleAnswer) ProtoMessage() {}
 
 func (x *MpNewsArticleAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[21]
+	mi := &file_messages_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +3237,7 @@ func (x *MpNewsArticleAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MpNewsArticleAnswer.ProtoReflect.Descriptor instead.
 func (*MpNewsArticleAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{21}
+	return file_messages_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MpNewsArticleAnswer) GetArticleId() string {
@@ -2158,7 +3256,7 @@ type CardAnswer struct {
 
 func (x *CardAnswer) Reset() {
 	*x = CardAnswer{}
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +3268,7 @@ func (x *CardAnswer) String() string {
 func (*CardAnswer) ProtoMessage() {}
 
 func (x *CardAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[22]
+	mi := &file_messages_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +3281,7 @@ func (x *CardAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardAnswer.ProtoReflect.Descriptor instead.
 func (*CardAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{22}
+	return file_messages_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CardAnswer) GetCardId() string {
@@ -2205,7 +3303,7 @@ type MiniProgramPageAnswer struct {
 
 func (x *MiniProgramPageAnswer) Reset() {
 	*x = MiniProgramPageAnswer{}
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +3315,7 @@ func (x *MiniProgramPageAnswer) String() string {
 func (*MiniProgramPageAnswer) ProtoMessage() {}
 
 func (x *MiniProgramPageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[23]
+	mi := &file_messages_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +3328,7 @@ func (x *MiniProgramPageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MiniProgramPageAnswer.ProtoReflect.Descriptor instead.
 func (*MiniProgramPageAnswer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{23}
+	return file_messages_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MiniProgramPageAnswer) GetTitle() string {
@@ -2274,7 +3372,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +3384,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[24]
+	mi := &file_messages_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +3397,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{24}
+	return file_messages_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Offer) GetSlot() uint64 {
@@ -2340,7 +3438,7 @@ type OfferReply struct {
 
 func (x *OfferReply) Reset() {
 	*x = OfferReply{}
-	mi := &file_messages_proto_msgTypes[25]
+	mi := &file_messages_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +3450,7 @@ func (x *OfferReply) String() string {
 func (*OfferReply) ProtoMessage() {}
 
 func (x *OfferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[25]
+	mi := &file_messages_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +3463,7 @@ func (x *OfferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferReply.ProtoReflect.Descriptor instead.
 func (*OfferReply) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{25}
+	return file_messages_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OfferReply) GetVerdict() Verdict {
@@ -2401,7 +3499,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_messages_proto_msgTypes[26]
+	mi := &file_messages_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +3511,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[26]
+	mi := &file_messages_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +3524,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{26}
+	return file_messages_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeadLetter) GetInbound() *Inbound {
@@ -2512,7 +3610,7 @@ type Redriven struct {
 
 func (x *Redriven) Reset() {
 	*x = Redriven{}
-	mi := &file_messages_proto_msgTypes[27]
+	mi := &file_messages_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +3622,7 @@ func (x *Redriven) String() string {
 func (*Redriven) ProtoMessage() {}
 
 func (x *Redriven) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[27]
+	mi := &file_messages_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +3635,7 @@ func (x *Redriven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redriven.ProtoReflect.Descriptor instead.
 func (*Redriven) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{27}
+	return file_messages_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Redriven) GetGeneration() uint64 {
@@ -2570,7 +3668,7 @@ type Inspect struct {
 
 func (x *Inspect) Reset() {
 	*x = Inspect{}
-	mi := &file_messages_proto_msgTypes[28]
+	mi := &file_messages_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +3680,7 @@ func (x *Inspect) String() string {
 func (*Inspect) ProtoMessage() {}
 
 func (x *Inspect) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[28]
+	mi := &file_messages_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +3693,7 @@ func (x *Inspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inspect.ProtoReflect.Descriptor instead.
 func (*Inspect) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{28}
+	return file_messages_proto_rawDescGZIP(), []int{41}
 }
 
 // UserView is the reply to Inspect: what is committed, and what is in flight on the owning node.
@@ -2619,7 +3717,7 @@ type UserView struct {
 
 func (x *UserView) Reset() {
 	*x = UserView{}
-	mi := &file_messages_proto_msgTypes[29]
+	mi := &file_messages_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +3729,7 @@ func (x *UserView) String() string {
 func (*UserView) ProtoMessage() {}
 
 func (x *UserView) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[29]
+	mi := &file_messages_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +3742,7 @@ func (x *UserView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserView.ProtoReflect.Descriptor instead.
 func (*UserView) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{29}
+	return file_messages_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UserView) GetAccount() string {
@@ -2742,7 +3840,7 @@ type Activate struct {
 
 func (x *Activate) Reset() {
 	*x = Activate{}
-	mi := &file_messages_proto_msgTypes[30]
+	mi := &file_messages_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3852,7 @@ func (x *Activate) String() string {
 func (*Activate) ProtoMessage() {}
 
 func (x *Activate) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[30]
+	mi := &file_messages_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3865,7 @@ func (x *Activate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activate.ProtoReflect.Descriptor instead.
 func (*Activate) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{30}
+	return file_messages_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Activate) GetAccount() string {
@@ -2795,7 +3893,7 @@ type Activated struct {
 
 func (x *Activated) Reset() {
 	*x = Activated{}
-	mi := &file_messages_proto_msgTypes[31]
+	mi := &file_messages_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2807,7 +3905,7 @@ func (x *Activated) String() string {
 func (*Activated) ProtoMessage() {}
 
 func (x *Activated) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[31]
+	mi := &file_messages_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2820,7 +3918,7 @@ func (x *Activated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activated.ProtoReflect.Descriptor instead.
 func (*Activated) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{31}
+	return file_messages_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Activated) GetActorId() string {
@@ -2842,7 +3940,7 @@ var File_messages_proto protoreflect.FileDescriptor
 const file_messages_proto_rawDesc = "" +
 	"\n" +
 	"\x0emessages.proto\x12\n" +
-	"hongyan.v1\"\xa7\x05\n" +
+	"hongyan.v1\"\xec\x05\n" +
 	"\aInbound\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x17\n" +
 	"\aopen_id\x18\x02 \x01(\tR\x06openId\x12\x17\n" +
@@ -2856,7 +3954,9 @@ const file_messages_proto_rawDesc = "" +
 	"\x06format\x18\t \x01(\x0e2\x12.hongyan.v1.FormatR\x06format\x12\x14\n" +
 	"\x05nonce\x18\n" +
 	" \x01(\tR\x05nonce\x12\x1c\n" +
-	"\tencrypted\x18\v \x01(\bR\tencrypted\x12&\n" +
+	"\tencrypted\x18\v \x01(\bR\tencrypted\x12\x1e\n" +
+	"\vmsg_data_id\x18\f \x01(\tR\tmsgDataId\x12#\n" +
+	"\rarticle_index\x18\r \x01(\x05R\farticleIndex\x12&\n" +
 	"\x04text\x18\x14 \x01(\v2\x10.hongyan.v1.TextH\x00R\x04text\x12)\n" +
 	"\x05media\x18\x15 \x01(\v2\x11.hongyan.v1.MediaH\x00R\x05media\x122\n" +
 	"\blocation\x18\x16 \x01(\v2\x14.hongyan.v1.LocationH\x00R\blocation\x12&\n" +
@@ -2900,7 +4000,7 @@ const file_messages_proto_rawDesc = "" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1b\n" +
 	"\tpage_path\x18\x03 \x01(\tR\bpagePath\x12\x1b\n" +
 	"\tthumb_url\x18\x04 \x01(\tR\bthumbUrl\x12$\n" +
-	"\x0ethumb_media_id\x18\x05 \x01(\tR\fthumbMediaId\"\xe0\x01\n" +
+	"\x0ethumb_media_id\x18\x05 \x01(\tR\fthumbMediaId\"\xd0\x06\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
@@ -2910,7 +4010,104 @@ const file_messages_proto_rawDesc = "" +
 	"\vscan_result\x18\x06 \x01(\tR\n" +
 	"scanResult\x12\x16\n" +
 	"\x06status\x18\a \x01(\tR\x06status\x12*\n" +
-	"\x05point\x18\b \x01(\v2\x14.hongyan.v1.LocationR\x05point\"0\n" +
+	"\x05point\x18\b \x01(\v2\x14.hongyan.v1.LocationR\x05point\x12\x14\n" +
+	"\x05scene\x18\t \x01(\tR\x05scene\x12<\n" +
+	"\ftemplate_job\x18\x14 \x01(\v2\x17.hongyan.v1.TemplateJobH\x00R\vtemplateJob\x120\n" +
+	"\bmass_job\x18\x15 \x01(\v2\x13.hongyan.v1.MassJobH\x00R\amassJob\x129\n" +
+	"\vpublish_job\x18\x16 \x01(\v2\x16.hongyan.v1.PublishJobH\x00R\n" +
+	"publishJob\x12B\n" +
+	"\x0esubscribe_msgs\x18\x17 \x01(\v2\x19.hongyan.v1.SubscribeMsgsH\x00R\rsubscribeMsgs\x126\n" +
+	"\n" +
+	"kf_session\x18\x18 \x01(\v2\x15.hongyan.v1.KfSessionH\x00R\tkfSession\x122\n" +
+	"\bpictures\x18\x19 \x01(\v2\x14.hongyan.v1.PicturesH\x00R\bpictures\x129\n" +
+	"\vuser_notice\x18\x1a \x01(\v2\x16.hongyan.v1.UserNoticeH\x00R\n" +
+	"userNotice\x12B\n" +
+	"\x0eaccount_notice\x18\x1b \x01(\v2\x19.hongyan.v1.AccountNoticeH\x00R\raccountNotice\x12<\n" +
+	"\ftemp_session\x18\x1c \x01(\v2\x17.hongyan.v1.TempSessionH\x00R\vtempSession\x126\n" +
+	"\n" +
+	"debug_demo\x18\x1d \x01(\v2\x15.hongyan.v1.DebugDemoH\x00R\tdebugDemoB\b\n" +
+	"\x06detail\"\xa8\x01\n" +
+	"\vTemplateJob\x126\n" +
+	"\x06result\x18\x01 \x01(\x0e2\x1e.hongyan.v1.TemplateJob.ResultR\x06result\"a\n" +
+	"\x06Result\x12\x12\n" +
+	"\x0eRESULT_UNKNOWN\x10\x00\x12\x12\n" +
+	"\x0eRESULT_SUCCESS\x10\x01\x12\x15\n" +
+	"\x11RESULT_USER_BLOCK\x10\x02\x12\x18\n" +
+	"\x14RESULT_SYSTEM_FAILED\x10\x03\"\xba\x02\n" +
+	"\aMassJob\x12\x18\n" +
+	"\asuccess\x18\x01 \x01(\bR\asuccess\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\x02 \x01(\x05R\terrorCode\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\x12\x1a\n" +
+	"\bfiltered\x18\x04 \x01(\x03R\bfiltered\x12\x12\n" +
+	"\x04sent\x18\x05 \x01(\x03R\x04sent\x12\x16\n" +
+	"\x06failed\x18\x06 \x01(\x03R\x06failed\x12'\n" +
+	"\x0fcopyright_state\x18\a \x01(\x05R\x0ecopyrightState\x125\n" +
+	"\n" +
+	"copyrights\x18\b \x03(\v2\x15.hongyan.v1.CopyrightR\n" +
+	"copyrights\x128\n" +
+	"\barticles\x18\t \x03(\v2\x1c.hongyan.v1.PublishedArticleR\barticles\"\xd3\x02\n" +
+	"\tCopyright\x12#\n" +
+	"\rarticle_index\x18\x01 \x01(\x05R\farticleIndex\x12,\n" +
+	"\x12user_declare_state\x18\x02 \x01(\x05R\x10userDeclareState\x12\x1f\n" +
+	"\vaudit_state\x18\x03 \x01(\x05R\n" +
+	"auditState\x12!\n" +
+	"\foriginal_url\x18\x04 \x01(\tR\voriginalUrl\x12#\n" +
+	"\roriginal_type\x18\x05 \x01(\x05R\foriginalType\x12\x1f\n" +
+	"\vcan_reprint\x18\x06 \x01(\bR\n" +
+	"canReprint\x120\n" +
+	"\x14need_replace_content\x18\a \x01(\bR\x12needReplaceContent\x127\n" +
+	"\x18need_show_reprint_source\x18\b \x01(\bR\x15needShowReprintSource\":\n" +
+	"\x10PublishedArticle\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xc3\x01\n" +
+	"\n" +
+	"PublishJob\x12\x1d\n" +
+	"\n" +
+	"publish_id\x18\x01 \x01(\tR\tpublishId\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\x05R\x06status\x12\x1d\n" +
+	"\n" +
+	"article_id\x18\x03 \x01(\tR\tarticleId\x128\n" +
+	"\barticles\x18\x04 \x03(\v2\x1c.hongyan.v1.PublishedArticleR\barticles\x12%\n" +
+	"\x0efailed_indexes\x18\x05 \x03(\x05R\rfailedIndexes\"?\n" +
+	"\rSubscribeMsgs\x12.\n" +
+	"\x05items\x18\x01 \x03(\v2\x18.hongyan.v1.SubscribeMsgR\x05items\"\xc1\x01\n" +
+	"\fSubscribeMsg\x12\x1f\n" +
+	"\vtemplate_id\x18\x01 \x01(\tR\n" +
+	"templateId\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x1f\n" +
+	"\vpopup_scene\x18\x03 \x01(\x05R\n" +
+	"popupScene\x12\x15\n" +
+	"\x06msg_id\x18\x04 \x01(\tR\x05msgId\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\x05 \x01(\x05R\terrorCode\x12!\n" +
+	"\ferror_status\x18\x06 \x01(\tR\verrorStatus\"\x86\x01\n" +
+	"\tKfSession\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1d\n" +
+	"\n" +
+	"close_type\x18\x02 \x01(\tR\tcloseType\x12!\n" +
+	"\ffrom_account\x18\x03 \x01(\tR\vfromAccount\x12\x1d\n" +
+	"\n" +
+	"to_account\x18\x04 \x01(\tR\ttoAccount\"2\n" +
+	"\bPictures\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x05R\x05count\x12\x10\n" +
+	"\x03md5\x18\x02 \x03(\tR\x03md5\"\\\n" +
+	"\n" +
+	"UserNotice\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1f\n" +
+	"\vrevoke_info\x18\x02 \x01(\tR\n" +
+	"revokeInfo\x12\x16\n" +
+	"\x06sender\x18\x03 \x01(\tR\x06sender\"n\n" +
+	"\rAccountNotice\x12\x1f\n" +
+	"\vexpire_time\x18\x01 \x01(\x03R\n" +
+	"expireTime\x12\x1b\n" +
+	"\tfail_time\x18\x02 \x01(\x03R\bfailTime\x12\x1f\n" +
+	"\vfail_reason\x18\x03 \x01(\tR\n" +
+	"failReason\"!\n" +
+	"\vTempSession\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\"\x1f\n" +
+	"\tDebugDemo\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"0\n" +
 	"\x04Slot\x12\x18\n" +
 	"\aingress\x18\x01 \x01(\tR\aingress\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\";\n" +
@@ -3112,86 +4309,115 @@ func file_messages_proto_rawDescGZIP() []byte {
 	return file_messages_proto_rawDescData
 }
 
-var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_messages_proto_goTypes = []any{
 	(Kind)(0),                     // 0: hongyan.v1.Kind
 	(Format)(0),                   // 1: hongyan.v1.Format
 	(Source)(0),                   // 2: hongyan.v1.Source
 	(Verdict)(0),                  // 3: hongyan.v1.Verdict
 	(Outcome)(0),                  // 4: hongyan.v1.Outcome
-	(*Inbound)(nil),               // 5: hongyan.v1.Inbound
-	(*Text)(nil),                  // 6: hongyan.v1.Text
-	(*Media)(nil),                 // 7: hongyan.v1.Media
-	(*Location)(nil),              // 8: hongyan.v1.Location
-	(*Link)(nil),                  // 9: hongyan.v1.Link
-	(*File)(nil),                  // 10: hongyan.v1.File
-	(*MiniProgramPage)(nil),       // 11: hongyan.v1.MiniProgramPage
-	(*Event)(nil),                 // 12: hongyan.v1.Event
-	(*Slot)(nil),                  // 13: hongyan.v1.Slot
-	(*Redrive)(nil),               // 14: hongyan.v1.Redrive
-	(*Entry)(nil),                 // 15: hongyan.v1.Entry
-	(*Answer)(nil),                // 16: hongyan.v1.Answer
-	(*TextAnswer)(nil),            // 17: hongyan.v1.TextAnswer
-	(*MediaAnswer)(nil),           // 18: hongyan.v1.MediaAnswer
-	(*VideoAnswer)(nil),           // 19: hongyan.v1.VideoAnswer
-	(*MusicAnswer)(nil),           // 20: hongyan.v1.MusicAnswer
-	(*NewsAnswer)(nil),            // 21: hongyan.v1.NewsAnswer
-	(*Article)(nil),               // 22: hongyan.v1.Article
-	(*TransferAnswer)(nil),        // 23: hongyan.v1.TransferAnswer
-	(*MenuAnswer)(nil),            // 24: hongyan.v1.MenuAnswer
-	(*MenuOption)(nil),            // 25: hongyan.v1.MenuOption
-	(*MpNewsArticleAnswer)(nil),   // 26: hongyan.v1.MpNewsArticleAnswer
-	(*CardAnswer)(nil),            // 27: hongyan.v1.CardAnswer
-	(*MiniProgramPageAnswer)(nil), // 28: hongyan.v1.MiniProgramPageAnswer
-	(*Offer)(nil),                 // 29: hongyan.v1.Offer
-	(*OfferReply)(nil),            // 30: hongyan.v1.OfferReply
-	(*DeadLetter)(nil),            // 31: hongyan.v1.DeadLetter
-	(*Redriven)(nil),              // 32: hongyan.v1.Redriven
-	(*Inspect)(nil),               // 33: hongyan.v1.Inspect
-	(*UserView)(nil),              // 34: hongyan.v1.UserView
-	(*Activate)(nil),              // 35: hongyan.v1.Activate
-	(*Activated)(nil),             // 36: hongyan.v1.Activated
+	(TemplateJob_Result)(0),       // 5: hongyan.v1.TemplateJob.Result
+	(*Inbound)(nil),               // 6: hongyan.v1.Inbound
+	(*Text)(nil),                  // 7: hongyan.v1.Text
+	(*Media)(nil),                 // 8: hongyan.v1.Media
+	(*Location)(nil),              // 9: hongyan.v1.Location
+	(*Link)(nil),                  // 10: hongyan.v1.Link
+	(*File)(nil),                  // 11: hongyan.v1.File
+	(*MiniProgramPage)(nil),       // 12: hongyan.v1.MiniProgramPage
+	(*Event)(nil),                 // 13: hongyan.v1.Event
+	(*TemplateJob)(nil),           // 14: hongyan.v1.TemplateJob
+	(*MassJob)(nil),               // 15: hongyan.v1.MassJob
+	(*Copyright)(nil),             // 16: hongyan.v1.Copyright
+	(*PublishedArticle)(nil),      // 17: hongyan.v1.PublishedArticle
+	(*PublishJob)(nil),            // 18: hongyan.v1.PublishJob
+	(*SubscribeMsgs)(nil),         // 19: hongyan.v1.SubscribeMsgs
+	(*SubscribeMsg)(nil),          // 20: hongyan.v1.SubscribeMsg
+	(*KfSession)(nil),             // 21: hongyan.v1.KfSession
+	(*Pictures)(nil),              // 22: hongyan.v1.Pictures
+	(*UserNotice)(nil),            // 23: hongyan.v1.UserNotice
+	(*AccountNotice)(nil),         // 24: hongyan.v1.AccountNotice
+	(*TempSession)(nil),           // 25: hongyan.v1.TempSession
+	(*DebugDemo)(nil),             // 26: hongyan.v1.DebugDemo
+	(*Slot)(nil),                  // 27: hongyan.v1.Slot
+	(*Redrive)(nil),               // 28: hongyan.v1.Redrive
+	(*Entry)(nil),                 // 29: hongyan.v1.Entry
+	(*Answer)(nil),                // 30: hongyan.v1.Answer
+	(*TextAnswer)(nil),            // 31: hongyan.v1.TextAnswer
+	(*MediaAnswer)(nil),           // 32: hongyan.v1.MediaAnswer
+	(*VideoAnswer)(nil),           // 33: hongyan.v1.VideoAnswer
+	(*MusicAnswer)(nil),           // 34: hongyan.v1.MusicAnswer
+	(*NewsAnswer)(nil),            // 35: hongyan.v1.NewsAnswer
+	(*Article)(nil),               // 36: hongyan.v1.Article
+	(*TransferAnswer)(nil),        // 37: hongyan.v1.TransferAnswer
+	(*MenuAnswer)(nil),            // 38: hongyan.v1.MenuAnswer
+	(*MenuOption)(nil),            // 39: hongyan.v1.MenuOption
+	(*MpNewsArticleAnswer)(nil),   // 40: hongyan.v1.MpNewsArticleAnswer
+	(*CardAnswer)(nil),            // 41: hongyan.v1.CardAnswer
+	(*MiniProgramPageAnswer)(nil), // 42: hongyan.v1.MiniProgramPageAnswer
+	(*Offer)(nil),                 // 43: hongyan.v1.Offer
+	(*OfferReply)(nil),            // 44: hongyan.v1.OfferReply
+	(*DeadLetter)(nil),            // 45: hongyan.v1.DeadLetter
+	(*Redriven)(nil),              // 46: hongyan.v1.Redriven
+	(*Inspect)(nil),               // 47: hongyan.v1.Inspect
+	(*UserView)(nil),              // 48: hongyan.v1.UserView
+	(*Activate)(nil),              // 49: hongyan.v1.Activate
+	(*Activated)(nil),             // 50: hongyan.v1.Activated
 }
 var file_messages_proto_depIdxs = []int32{
 	0,  // 0: hongyan.v1.Inbound.kind:type_name -> hongyan.v1.Kind
 	1,  // 1: hongyan.v1.Inbound.format:type_name -> hongyan.v1.Format
-	6,  // 2: hongyan.v1.Inbound.text:type_name -> hongyan.v1.Text
-	7,  // 3: hongyan.v1.Inbound.media:type_name -> hongyan.v1.Media
-	8,  // 4: hongyan.v1.Inbound.location:type_name -> hongyan.v1.Location
-	9,  // 5: hongyan.v1.Inbound.link:type_name -> hongyan.v1.Link
-	10, // 6: hongyan.v1.Inbound.file:type_name -> hongyan.v1.File
-	11, // 7: hongyan.v1.Inbound.mini_program_page:type_name -> hongyan.v1.MiniProgramPage
-	12, // 8: hongyan.v1.Inbound.event:type_name -> hongyan.v1.Event
-	8,  // 9: hongyan.v1.Event.point:type_name -> hongyan.v1.Location
-	5,  // 10: hongyan.v1.Entry.inbound:type_name -> hongyan.v1.Inbound
-	13, // 11: hongyan.v1.Entry.slot:type_name -> hongyan.v1.Slot
-	2,  // 12: hongyan.v1.Entry.source:type_name -> hongyan.v1.Source
-	14, // 13: hongyan.v1.Entry.redrive:type_name -> hongyan.v1.Redrive
-	17, // 14: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
-	18, // 15: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
-	18, // 16: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
-	19, // 17: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
-	20, // 18: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
-	21, // 19: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
-	23, // 20: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
-	24, // 21: hongyan.v1.Answer.menu:type_name -> hongyan.v1.MenuAnswer
-	18, // 22: hongyan.v1.Answer.mp_news:type_name -> hongyan.v1.MediaAnswer
-	26, // 23: hongyan.v1.Answer.mp_news_article:type_name -> hongyan.v1.MpNewsArticleAnswer
-	27, // 24: hongyan.v1.Answer.card:type_name -> hongyan.v1.CardAnswer
-	28, // 25: hongyan.v1.Answer.mini_program_page:type_name -> hongyan.v1.MiniProgramPageAnswer
-	22, // 26: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
-	25, // 27: hongyan.v1.MenuAnswer.options:type_name -> hongyan.v1.MenuOption
-	16, // 28: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
-	3,  // 29: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
-	5,  // 30: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
-	16, // 31: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
-	32, // 32: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	7,  // 2: hongyan.v1.Inbound.text:type_name -> hongyan.v1.Text
+	8,  // 3: hongyan.v1.Inbound.media:type_name -> hongyan.v1.Media
+	9,  // 4: hongyan.v1.Inbound.location:type_name -> hongyan.v1.Location
+	10, // 5: hongyan.v1.Inbound.link:type_name -> hongyan.v1.Link
+	11, // 6: hongyan.v1.Inbound.file:type_name -> hongyan.v1.File
+	12, // 7: hongyan.v1.Inbound.mini_program_page:type_name -> hongyan.v1.MiniProgramPage
+	13, // 8: hongyan.v1.Inbound.event:type_name -> hongyan.v1.Event
+	9,  // 9: hongyan.v1.Event.point:type_name -> hongyan.v1.Location
+	14, // 10: hongyan.v1.Event.template_job:type_name -> hongyan.v1.TemplateJob
+	15, // 11: hongyan.v1.Event.mass_job:type_name -> hongyan.v1.MassJob
+	18, // 12: hongyan.v1.Event.publish_job:type_name -> hongyan.v1.PublishJob
+	19, // 13: hongyan.v1.Event.subscribe_msgs:type_name -> hongyan.v1.SubscribeMsgs
+	21, // 14: hongyan.v1.Event.kf_session:type_name -> hongyan.v1.KfSession
+	22, // 15: hongyan.v1.Event.pictures:type_name -> hongyan.v1.Pictures
+	23, // 16: hongyan.v1.Event.user_notice:type_name -> hongyan.v1.UserNotice
+	24, // 17: hongyan.v1.Event.account_notice:type_name -> hongyan.v1.AccountNotice
+	25, // 18: hongyan.v1.Event.temp_session:type_name -> hongyan.v1.TempSession
+	26, // 19: hongyan.v1.Event.debug_demo:type_name -> hongyan.v1.DebugDemo
+	5,  // 20: hongyan.v1.TemplateJob.result:type_name -> hongyan.v1.TemplateJob.Result
+	16, // 21: hongyan.v1.MassJob.copyrights:type_name -> hongyan.v1.Copyright
+	17, // 22: hongyan.v1.MassJob.articles:type_name -> hongyan.v1.PublishedArticle
+	17, // 23: hongyan.v1.PublishJob.articles:type_name -> hongyan.v1.PublishedArticle
+	20, // 24: hongyan.v1.SubscribeMsgs.items:type_name -> hongyan.v1.SubscribeMsg
+	6,  // 25: hongyan.v1.Entry.inbound:type_name -> hongyan.v1.Inbound
+	27, // 26: hongyan.v1.Entry.slot:type_name -> hongyan.v1.Slot
+	2,  // 27: hongyan.v1.Entry.source:type_name -> hongyan.v1.Source
+	28, // 28: hongyan.v1.Entry.redrive:type_name -> hongyan.v1.Redrive
+	31, // 29: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
+	32, // 30: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
+	32, // 31: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
+	33, // 32: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
+	34, // 33: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
+	35, // 34: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
+	37, // 35: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
+	38, // 36: hongyan.v1.Answer.menu:type_name -> hongyan.v1.MenuAnswer
+	32, // 37: hongyan.v1.Answer.mp_news:type_name -> hongyan.v1.MediaAnswer
+	40, // 38: hongyan.v1.Answer.mp_news_article:type_name -> hongyan.v1.MpNewsArticleAnswer
+	41, // 39: hongyan.v1.Answer.card:type_name -> hongyan.v1.CardAnswer
+	42, // 40: hongyan.v1.Answer.mini_program_page:type_name -> hongyan.v1.MiniProgramPageAnswer
+	36, // 41: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
+	39, // 42: hongyan.v1.MenuAnswer.options:type_name -> hongyan.v1.MenuOption
+	30, // 43: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
+	3,  // 44: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
+	6,  // 45: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
+	30, // 46: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
+	46, // 47: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_messages_proto_init() }
@@ -3208,7 +4434,19 @@ func file_messages_proto_init() {
 		(*Inbound_MiniProgramPage)(nil),
 		(*Inbound_Event)(nil),
 	}
-	file_messages_proto_msgTypes[11].OneofWrappers = []any{
+	file_messages_proto_msgTypes[7].OneofWrappers = []any{
+		(*Event_TemplateJob)(nil),
+		(*Event_MassJob)(nil),
+		(*Event_PublishJob)(nil),
+		(*Event_SubscribeMsgs)(nil),
+		(*Event_KfSession)(nil),
+		(*Event_Pictures)(nil),
+		(*Event_UserNotice)(nil),
+		(*Event_AccountNotice)(nil),
+		(*Event_TempSession)(nil),
+		(*Event_DebugDemo)(nil),
+	}
+	file_messages_proto_msgTypes[24].OneofWrappers = []any{
 		(*Answer_Text)(nil),
 		(*Answer_Image)(nil),
 		(*Answer_Voice)(nil),
@@ -3227,8 +4465,8 @@ func file_messages_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_proto_rawDesc), len(file_messages_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   32,
+			NumEnums:      6,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
