@@ -437,6 +437,58 @@ func (TemplateJob_Result) EnumDescriptor() ([]byte, []int) {
 	return file_messages_proto_rawDescGZIP(), []int{8, 0}
 }
 
+type AccountBlock_Kind int32
+
+const (
+	AccountBlock_KIND_NONE        AccountBlock_Kind = 0
+	AccountBlock_KIND_DAILY_QUOTA AccountBlock_Kind = 1 // 45009: until WeChat's next day
+	AccountBlock_KIND_MINUTE_RATE AccountBlock_Kind = 2 // 45011: until the next minute
+	AccountBlock_KIND_NO_RIGHT    AccountBlock_Kind = 3 // 48001, 48004, 50002: until a message goes through again
+)
+
+// Enum value maps for AccountBlock_Kind.
+var (
+	AccountBlock_Kind_name = map[int32]string{
+		0: "KIND_NONE",
+		1: "KIND_DAILY_QUOTA",
+		2: "KIND_MINUTE_RATE",
+		3: "KIND_NO_RIGHT",
+	}
+	AccountBlock_Kind_value = map[string]int32{
+		"KIND_NONE":        0,
+		"KIND_DAILY_QUOTA": 1,
+		"KIND_MINUTE_RATE": 2,
+		"KIND_NO_RIGHT":    3,
+	}
+)
+
+func (x AccountBlock_Kind) Enum() *AccountBlock_Kind {
+	p := new(AccountBlock_Kind)
+	*p = x
+	return p
+}
+
+func (x AccountBlock_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccountBlock_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_messages_proto_enumTypes[6].Descriptor()
+}
+
+func (AccountBlock_Kind) Type() protoreflect.EnumType {
+	return &file_messages_proto_enumTypes[6]
+}
+
+func (x AccountBlock_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccountBlock_Kind.Descriptor instead.
+func (AccountBlock_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{47, 0}
+}
+
 // Inbound is one push of WeChat after verification, decryption and decoding.
 type Inbound struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -3935,6 +3987,610 @@ func (x *Activated) GetError() string {
 	return ""
 }
 
+// AccountLease asks an account's actor for what a node needs to call WeChat's API for a short while. A node sends it about once a
+// second while it is in use, and at once on need. It may arrive more than once: serial tells repetitions from new ones.
+type AccountLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`          // who asks
+	Serial        uint64                 `protobuf:"varint,2,opt,name=serial,proto3" json:"serial,omitempty"`     // counts the node's leases of this account, from a random start
+	Need          bool                   `protobuf:"varint,3,opt,name=need,proto3" json:"need,omitempty"`         // the node has something to send: a missing token is fetched
+	Refused       uint64                 `protobuf:"varint,4,opt,name=refused,proto3" json:"refused,omitempty"`   // generation of the token that WeChat refused (40001, 40014, 42001); 0: none
+	Want          int32                  `protobuf:"varint,5,opt,name=want,proto3" json:"want,omitempty"`         // permits to send, beside those that the node has
+	Returned      int32                  `protobuf:"varint,6,opt,name=returned,proto3" json:"returned,omitempty"` // permits of earlier leases that the node gives back
+	Sent          int32                  `protobuf:"varint,7,opt,name=sent,proto3" json:"sent,omitempty"`         // messages that WeChat took since the last lease
+	Troubles      []*AccountTrouble      `protobuf:"bytes,8,rep,name=troubles,proto3" json:"troubles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountLease) Reset() {
+	*x = AccountLease{}
+	mi := &file_messages_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountLease) ProtoMessage() {}
+
+func (x *AccountLease) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountLease.ProtoReflect.Descriptor instead.
+func (*AccountLease) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AccountLease) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AccountLease) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *AccountLease) GetNeed() bool {
+	if x != nil {
+		return x.Need
+	}
+	return false
+}
+
+func (x *AccountLease) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *AccountLease) GetWant() int32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+func (x *AccountLease) GetReturned() int32 {
+	if x != nil {
+		return x.Returned
+	}
+	return 0
+}
+
+func (x *AccountLease) GetSent() int32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *AccountLease) GetTroubles() []*AccountTrouble {
+	if x != nil {
+		return x.Troubles
+	}
+	return nil
+}
+
+// AccountTrouble is what a node learned from an error of WeChat's API that concerns the whole account.
+type AccountTrouble struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          AccountBlock_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=hongyan.v1.AccountBlock_Kind" json:"kind,omitempty"`
+	Code          int32                  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`    // WeChat's errcode; 0: the block is over, a message went through
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"` // errmsg, for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountTrouble) Reset() {
+	*x = AccountTrouble{}
+	mi := &file_messages_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountTrouble) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountTrouble) ProtoMessage() {}
+
+func (x *AccountTrouble) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountTrouble.ProtoReflect.Descriptor instead.
+func (*AccountTrouble) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AccountTrouble) GetKind() AccountBlock_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return AccountBlock_KIND_NONE
+}
+
+func (x *AccountTrouble) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *AccountTrouble) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// AccountBlock says why nothing may be sent for a while, however good the token is.
+type AccountBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          AccountBlock_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=hongyan.v1.AccountBlock_Kind" json:"kind,omitempty"`
+	ForMs         int64                  `protobuf:"varint,2,opt,name=for_ms,json=forMs,proto3" json:"for_ms,omitempty"` // from now on; until the next look where nobody knows the end
+	Code          int32                  `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountBlock) Reset() {
+	*x = AccountBlock{}
+	mi := &file_messages_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountBlock) ProtoMessage() {}
+
+func (x *AccountBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountBlock.ProtoReflect.Descriptor instead.
+func (*AccountBlock) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *AccountBlock) GetKind() AccountBlock_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return AccountBlock_KIND_NONE
+}
+
+func (x *AccountBlock) GetForMs() int64 {
+	if x != nil {
+		return x.ForMs
+	}
+	return 0
+}
+
+func (x *AccountBlock) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *AccountBlock) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// AccountLeased is the reply to AccountLease. Times are from now on, since clocks differ.
+type AccountLeased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`            // empty: there is none, see why
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // of the token, counts from 1
+	ExpiresInMs   int64                  `protobuf:"varint,3,opt,name=expires_in_ms,json=expiresInMs,proto3" json:"expires_in_ms,omitempty"`
+	Pending       bool                   `protobuf:"varint,4,opt,name=pending,proto3" json:"pending,omitempty"`                      // a new token is under way: ask again soon
+	Held          bool                   `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`                            // this generation was refused: do not use it until the next one, or until it is not held any more
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`                               // why there is no usable token, for people
+	RetryMs       int64                  `protobuf:"varint,7,opt,name=retry_ms,json=retryMs,proto3" json:"retry_ms,omitempty"`       // with why: ask again then
+	Unlimited     bool                   `protobuf:"varint,8,opt,name=unlimited,proto3" json:"unlimited,omitempty"`                  // no permits are needed
+	Permits       int32                  `protobuf:"varint,9,opt,name=permits,proto3" json:"permits,omitempty"`                      // beside those that the node has
+	MoreInMs      int64                  `protobuf:"varint,10,opt,name=more_in_ms,json=moreInMs,proto3" json:"more_in_ms,omitempty"` // where permits is less than was wanted: there may be some by then
+	Blocks        []*AccountBlock        `protobuf:"bytes,11,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Probe         bool                   `protobuf:"varint,12,opt,name=probe,proto3" json:"probe,omitempty"` // in spite of KIND_NO_RIGHT one message may be tried
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountLeased) Reset() {
+	*x = AccountLeased{}
+	mi := &file_messages_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountLeased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountLeased) ProtoMessage() {}
+
+func (x *AccountLeased) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountLeased.ProtoReflect.Descriptor instead.
+func (*AccountLeased) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AccountLeased) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AccountLeased) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AccountLeased) GetExpiresInMs() int64 {
+	if x != nil {
+		return x.ExpiresInMs
+	}
+	return 0
+}
+
+func (x *AccountLeased) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *AccountLeased) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *AccountLeased) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *AccountLeased) GetRetryMs() int64 {
+	if x != nil {
+		return x.RetryMs
+	}
+	return 0
+}
+
+func (x *AccountLeased) GetUnlimited() bool {
+	if x != nil {
+		return x.Unlimited
+	}
+	return false
+}
+
+func (x *AccountLeased) GetPermits() int32 {
+	if x != nil {
+		return x.Permits
+	}
+	return 0
+}
+
+func (x *AccountLeased) GetMoreInMs() int64 {
+	if x != nil {
+		return x.MoreInMs
+	}
+	return 0
+}
+
+func (x *AccountLeased) GetBlocks() []*AccountBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *AccountLeased) GetProbe() bool {
+	if x != nil {
+		return x.Probe
+	}
+	return false
+}
+
+// CallbackIPs asks an account's actor where WeChat's callbacks come from.
+type CallbackIPs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallbackIPs) Reset() {
+	*x = CallbackIPs{}
+	mi := &file_messages_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallbackIPs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallbackIPs) ProtoMessage() {}
+
+func (x *CallbackIPs) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallbackIPs.ProtoReflect.Descriptor instead.
+func (*CallbackIPs) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{49}
+}
+
+// CallbackIPList is the reply to CallbackIPs.
+type CallbackIPList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ranges        []string               `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"` // addresses and CIDR ranges; none: the list is not known yet
+	AgeMs         int64                  `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallbackIPList) Reset() {
+	*x = CallbackIPList{}
+	mi := &file_messages_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallbackIPList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallbackIPList) ProtoMessage() {}
+
+func (x *CallbackIPList) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallbackIPList.ProtoReflect.Descriptor instead.
+func (*CallbackIPList) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *CallbackIPList) GetRanges() []string {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *CallbackIPList) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+// AccountView is an account's actor's reply to Inspect.
+type AccountView struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Account          string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Node             string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Epoch            uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	HasToken         bool                   `protobuf:"varint,4,opt,name=has_token,json=hasToken,proto3" json:"has_token,omitempty"`
+	Generation       uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	ExpiresInMs      int64                  `protobuf:"varint,6,opt,name=expires_in_ms,json=expiresInMs,proto3" json:"expires_in_ms,omitempty"`
+	Alarm            string                 `protobuf:"bytes,7,opt,name=alarm,proto3" json:"alarm,omitempty"`                                // reason, see actors.Alarm…; empty: none
+	AlarmDetail      string                 `protobuf:"bytes,8,opt,name=alarm_detail,json=alarmDetail,proto3" json:"alarm_detail,omitempty"` // what to do
+	Blocks           []*AccountBlock        `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	SentToday        int64                  `protobuf:"varint,10,opt,name=sent_today,json=sentToday,proto3" json:"sent_today,omitempty"`                          // as of the last minute; WeChat's day
+	PermitsToday     int64                  `protobuf:"varint,11,opt,name=permits_today,json=permitsToday,proto3" json:"permits_today,omitempty"`                 // handed out; 0 without a daily limit
+	ForcedToday      int32                  `protobuf:"varint,12,opt,name=forced_today,json=forcedToday,proto3" json:"forced_today,omitempty"`                    // refreshes that killed the token before
+	CallbackIpsAgeMs int64                  `protobuf:"varint,13,opt,name=callback_ips_age_ms,json=callbackIpsAgeMs,proto3" json:"callback_ips_age_ms,omitempty"` // -1: the list is not known
+	Error            string                 `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`                                                    // set where the record cannot be read
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *AccountView) Reset() {
+	*x = AccountView{}
+	mi := &file_messages_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountView) ProtoMessage() {}
+
+func (x *AccountView) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountView.ProtoReflect.Descriptor instead.
+func (*AccountView) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AccountView) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *AccountView) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AccountView) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AccountView) GetHasToken() bool {
+	if x != nil {
+		return x.HasToken
+	}
+	return false
+}
+
+func (x *AccountView) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AccountView) GetExpiresInMs() int64 {
+	if x != nil {
+		return x.ExpiresInMs
+	}
+	return 0
+}
+
+func (x *AccountView) GetAlarm() string {
+	if x != nil {
+		return x.Alarm
+	}
+	return ""
+}
+
+func (x *AccountView) GetAlarmDetail() string {
+	if x != nil {
+		return x.AlarmDetail
+	}
+	return ""
+}
+
+func (x *AccountView) GetBlocks() []*AccountBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *AccountView) GetSentToday() int64 {
+	if x != nil {
+		return x.SentToday
+	}
+	return 0
+}
+
+func (x *AccountView) GetPermitsToday() int64 {
+	if x != nil {
+		return x.PermitsToday
+	}
+	return 0
+}
+
+func (x *AccountView) GetForcedToday() int32 {
+	if x != nil {
+		return x.ForcedToday
+	}
+	return 0
+}
+
+func (x *AccountView) GetCallbackIpsAgeMs() int64 {
+	if x != nil {
+		return x.CallbackIpsAgeMs
+	}
+	return 0
+}
+
+func (x *AccountView) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_messages_proto protoreflect.FileDescriptor
 
 const file_messages_proto_rawDesc = "" +
@@ -4233,7 +4889,70 @@ const file_messages_proto_rawDesc = "" +
 	"\aopen_id\x18\x02 \x01(\tR\x06openId\"<\n" +
 	"\tActivated\x12\x19\n" +
 	"\bactor_id\x18\x01 \x01(\tR\aactorId\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error*\xa1\a\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xe4\x01\n" +
+	"\fAccountLease\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x12\n" +
+	"\x04need\x18\x03 \x01(\bR\x04need\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\x04R\arefused\x12\x12\n" +
+	"\x04want\x18\x05 \x01(\x05R\x04want\x12\x1a\n" +
+	"\breturned\x18\x06 \x01(\x05R\breturned\x12\x12\n" +
+	"\x04sent\x18\a \x01(\x05R\x04sent\x126\n" +
+	"\btroubles\x18\b \x03(\v2\x1a.hongyan.v1.AccountTroubleR\btroubles\"o\n" +
+	"\x0eAccountTrouble\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.hongyan.v1.AccountBlock.KindR\x04kind\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xda\x01\n" +
+	"\fAccountBlock\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.hongyan.v1.AccountBlock.KindR\x04kind\x12\x15\n" +
+	"\x06for_ms\x18\x02 \x01(\x03R\x05forMs\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"T\n" +
+	"\x04Kind\x12\r\n" +
+	"\tKIND_NONE\x10\x00\x12\x14\n" +
+	"\x10KIND_DAILY_QUOTA\x10\x01\x12\x14\n" +
+	"\x10KIND_MINUTE_RATE\x10\x02\x12\x11\n" +
+	"\rKIND_NO_RIGHT\x10\x03\"\xe2\x02\n" +
+	"\rAccountLeased\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\"\n" +
+	"\rexpires_in_ms\x18\x03 \x01(\x03R\vexpiresInMs\x12\x18\n" +
+	"\apending\x18\x04 \x01(\bR\apending\x12\x12\n" +
+	"\x04held\x18\x05 \x01(\bR\x04held\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x19\n" +
+	"\bretry_ms\x18\a \x01(\x03R\aretryMs\x12\x1c\n" +
+	"\tunlimited\x18\b \x01(\bR\tunlimited\x12\x18\n" +
+	"\apermits\x18\t \x01(\x05R\apermits\x12\x1c\n" +
+	"\n" +
+	"more_in_ms\x18\n" +
+	" \x01(\x03R\bmoreInMs\x120\n" +
+	"\x06blocks\x18\v \x03(\v2\x18.hongyan.v1.AccountBlockR\x06blocks\x12\x14\n" +
+	"\x05probe\x18\f \x01(\bR\x05probe\"\r\n" +
+	"\vCallbackIPs\"?\n" +
+	"\x0eCallbackIPList\x12\x16\n" +
+	"\x06ranges\x18\x01 \x03(\tR\x06ranges\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\xc9\x03\n" +
+	"\vAccountView\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1b\n" +
+	"\thas_token\x18\x04 \x01(\bR\bhasToken\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12\"\n" +
+	"\rexpires_in_ms\x18\x06 \x01(\x03R\vexpiresInMs\x12\x14\n" +
+	"\x05alarm\x18\a \x01(\tR\x05alarm\x12!\n" +
+	"\falarm_detail\x18\b \x01(\tR\valarmDetail\x120\n" +
+	"\x06blocks\x18\t \x03(\v2\x18.hongyan.v1.AccountBlockR\x06blocks\x12\x1d\n" +
+	"\n" +
+	"sent_today\x18\n" +
+	" \x01(\x03R\tsentToday\x12#\n" +
+	"\rpermits_today\x18\v \x01(\x03R\fpermitsToday\x12!\n" +
+	"\fforced_today\x18\f \x01(\x05R\vforcedToday\x12-\n" +
+	"\x13callback_ips_age_ms\x18\r \x01(\x03R\x10callbackIpsAgeMs\x12\x14\n" +
+	"\x05error\x18\x0e \x01(\tR\x05error*\xa1\a\n" +
 	"\x04Kind\x12\x10\n" +
 	"\fKIND_UNKNOWN\x10\x00\x12\r\n" +
 	"\tKIND_TEXT\x10\x01\x12\x0e\n" +
@@ -4309,8 +5028,8 @@ func file_messages_proto_rawDescGZIP() []byte {
 	return file_messages_proto_rawDescData
 }
 
-var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_messages_proto_goTypes = []any{
 	(Kind)(0),                     // 0: hongyan.v1.Kind
 	(Format)(0),                   // 1: hongyan.v1.Format
@@ -4318,106 +5037,119 @@ var file_messages_proto_goTypes = []any{
 	(Verdict)(0),                  // 3: hongyan.v1.Verdict
 	(Outcome)(0),                  // 4: hongyan.v1.Outcome
 	(TemplateJob_Result)(0),       // 5: hongyan.v1.TemplateJob.Result
-	(*Inbound)(nil),               // 6: hongyan.v1.Inbound
-	(*Text)(nil),                  // 7: hongyan.v1.Text
-	(*Media)(nil),                 // 8: hongyan.v1.Media
-	(*Location)(nil),              // 9: hongyan.v1.Location
-	(*Link)(nil),                  // 10: hongyan.v1.Link
-	(*File)(nil),                  // 11: hongyan.v1.File
-	(*MiniProgramPage)(nil),       // 12: hongyan.v1.MiniProgramPage
-	(*Event)(nil),                 // 13: hongyan.v1.Event
-	(*TemplateJob)(nil),           // 14: hongyan.v1.TemplateJob
-	(*MassJob)(nil),               // 15: hongyan.v1.MassJob
-	(*Copyright)(nil),             // 16: hongyan.v1.Copyright
-	(*PublishedArticle)(nil),      // 17: hongyan.v1.PublishedArticle
-	(*PublishJob)(nil),            // 18: hongyan.v1.PublishJob
-	(*SubscribeMsgs)(nil),         // 19: hongyan.v1.SubscribeMsgs
-	(*SubscribeMsg)(nil),          // 20: hongyan.v1.SubscribeMsg
-	(*KfSession)(nil),             // 21: hongyan.v1.KfSession
-	(*Pictures)(nil),              // 22: hongyan.v1.Pictures
-	(*UserNotice)(nil),            // 23: hongyan.v1.UserNotice
-	(*AccountNotice)(nil),         // 24: hongyan.v1.AccountNotice
-	(*TempSession)(nil),           // 25: hongyan.v1.TempSession
-	(*DebugDemo)(nil),             // 26: hongyan.v1.DebugDemo
-	(*Slot)(nil),                  // 27: hongyan.v1.Slot
-	(*Redrive)(nil),               // 28: hongyan.v1.Redrive
-	(*Entry)(nil),                 // 29: hongyan.v1.Entry
-	(*Answer)(nil),                // 30: hongyan.v1.Answer
-	(*TextAnswer)(nil),            // 31: hongyan.v1.TextAnswer
-	(*MediaAnswer)(nil),           // 32: hongyan.v1.MediaAnswer
-	(*VideoAnswer)(nil),           // 33: hongyan.v1.VideoAnswer
-	(*MusicAnswer)(nil),           // 34: hongyan.v1.MusicAnswer
-	(*NewsAnswer)(nil),            // 35: hongyan.v1.NewsAnswer
-	(*Article)(nil),               // 36: hongyan.v1.Article
-	(*TransferAnswer)(nil),        // 37: hongyan.v1.TransferAnswer
-	(*MenuAnswer)(nil),            // 38: hongyan.v1.MenuAnswer
-	(*MenuOption)(nil),            // 39: hongyan.v1.MenuOption
-	(*MpNewsArticleAnswer)(nil),   // 40: hongyan.v1.MpNewsArticleAnswer
-	(*CardAnswer)(nil),            // 41: hongyan.v1.CardAnswer
-	(*MiniProgramPageAnswer)(nil), // 42: hongyan.v1.MiniProgramPageAnswer
-	(*Offer)(nil),                 // 43: hongyan.v1.Offer
-	(*OfferReply)(nil),            // 44: hongyan.v1.OfferReply
-	(*DeadLetter)(nil),            // 45: hongyan.v1.DeadLetter
-	(*Redriven)(nil),              // 46: hongyan.v1.Redriven
-	(*Inspect)(nil),               // 47: hongyan.v1.Inspect
-	(*UserView)(nil),              // 48: hongyan.v1.UserView
-	(*Activate)(nil),              // 49: hongyan.v1.Activate
-	(*Activated)(nil),             // 50: hongyan.v1.Activated
+	(AccountBlock_Kind)(0),        // 6: hongyan.v1.AccountBlock.Kind
+	(*Inbound)(nil),               // 7: hongyan.v1.Inbound
+	(*Text)(nil),                  // 8: hongyan.v1.Text
+	(*Media)(nil),                 // 9: hongyan.v1.Media
+	(*Location)(nil),              // 10: hongyan.v1.Location
+	(*Link)(nil),                  // 11: hongyan.v1.Link
+	(*File)(nil),                  // 12: hongyan.v1.File
+	(*MiniProgramPage)(nil),       // 13: hongyan.v1.MiniProgramPage
+	(*Event)(nil),                 // 14: hongyan.v1.Event
+	(*TemplateJob)(nil),           // 15: hongyan.v1.TemplateJob
+	(*MassJob)(nil),               // 16: hongyan.v1.MassJob
+	(*Copyright)(nil),             // 17: hongyan.v1.Copyright
+	(*PublishedArticle)(nil),      // 18: hongyan.v1.PublishedArticle
+	(*PublishJob)(nil),            // 19: hongyan.v1.PublishJob
+	(*SubscribeMsgs)(nil),         // 20: hongyan.v1.SubscribeMsgs
+	(*SubscribeMsg)(nil),          // 21: hongyan.v1.SubscribeMsg
+	(*KfSession)(nil),             // 22: hongyan.v1.KfSession
+	(*Pictures)(nil),              // 23: hongyan.v1.Pictures
+	(*UserNotice)(nil),            // 24: hongyan.v1.UserNotice
+	(*AccountNotice)(nil),         // 25: hongyan.v1.AccountNotice
+	(*TempSession)(nil),           // 26: hongyan.v1.TempSession
+	(*DebugDemo)(nil),             // 27: hongyan.v1.DebugDemo
+	(*Slot)(nil),                  // 28: hongyan.v1.Slot
+	(*Redrive)(nil),               // 29: hongyan.v1.Redrive
+	(*Entry)(nil),                 // 30: hongyan.v1.Entry
+	(*Answer)(nil),                // 31: hongyan.v1.Answer
+	(*TextAnswer)(nil),            // 32: hongyan.v1.TextAnswer
+	(*MediaAnswer)(nil),           // 33: hongyan.v1.MediaAnswer
+	(*VideoAnswer)(nil),           // 34: hongyan.v1.VideoAnswer
+	(*MusicAnswer)(nil),           // 35: hongyan.v1.MusicAnswer
+	(*NewsAnswer)(nil),            // 36: hongyan.v1.NewsAnswer
+	(*Article)(nil),               // 37: hongyan.v1.Article
+	(*TransferAnswer)(nil),        // 38: hongyan.v1.TransferAnswer
+	(*MenuAnswer)(nil),            // 39: hongyan.v1.MenuAnswer
+	(*MenuOption)(nil),            // 40: hongyan.v1.MenuOption
+	(*MpNewsArticleAnswer)(nil),   // 41: hongyan.v1.MpNewsArticleAnswer
+	(*CardAnswer)(nil),            // 42: hongyan.v1.CardAnswer
+	(*MiniProgramPageAnswer)(nil), // 43: hongyan.v1.MiniProgramPageAnswer
+	(*Offer)(nil),                 // 44: hongyan.v1.Offer
+	(*OfferReply)(nil),            // 45: hongyan.v1.OfferReply
+	(*DeadLetter)(nil),            // 46: hongyan.v1.DeadLetter
+	(*Redriven)(nil),              // 47: hongyan.v1.Redriven
+	(*Inspect)(nil),               // 48: hongyan.v1.Inspect
+	(*UserView)(nil),              // 49: hongyan.v1.UserView
+	(*Activate)(nil),              // 50: hongyan.v1.Activate
+	(*Activated)(nil),             // 51: hongyan.v1.Activated
+	(*AccountLease)(nil),          // 52: hongyan.v1.AccountLease
+	(*AccountTrouble)(nil),        // 53: hongyan.v1.AccountTrouble
+	(*AccountBlock)(nil),          // 54: hongyan.v1.AccountBlock
+	(*AccountLeased)(nil),         // 55: hongyan.v1.AccountLeased
+	(*CallbackIPs)(nil),           // 56: hongyan.v1.CallbackIPs
+	(*CallbackIPList)(nil),        // 57: hongyan.v1.CallbackIPList
+	(*AccountView)(nil),           // 58: hongyan.v1.AccountView
 }
 var file_messages_proto_depIdxs = []int32{
 	0,  // 0: hongyan.v1.Inbound.kind:type_name -> hongyan.v1.Kind
 	1,  // 1: hongyan.v1.Inbound.format:type_name -> hongyan.v1.Format
-	7,  // 2: hongyan.v1.Inbound.text:type_name -> hongyan.v1.Text
-	8,  // 3: hongyan.v1.Inbound.media:type_name -> hongyan.v1.Media
-	9,  // 4: hongyan.v1.Inbound.location:type_name -> hongyan.v1.Location
-	10, // 5: hongyan.v1.Inbound.link:type_name -> hongyan.v1.Link
-	11, // 6: hongyan.v1.Inbound.file:type_name -> hongyan.v1.File
-	12, // 7: hongyan.v1.Inbound.mini_program_page:type_name -> hongyan.v1.MiniProgramPage
-	13, // 8: hongyan.v1.Inbound.event:type_name -> hongyan.v1.Event
-	9,  // 9: hongyan.v1.Event.point:type_name -> hongyan.v1.Location
-	14, // 10: hongyan.v1.Event.template_job:type_name -> hongyan.v1.TemplateJob
-	15, // 11: hongyan.v1.Event.mass_job:type_name -> hongyan.v1.MassJob
-	18, // 12: hongyan.v1.Event.publish_job:type_name -> hongyan.v1.PublishJob
-	19, // 13: hongyan.v1.Event.subscribe_msgs:type_name -> hongyan.v1.SubscribeMsgs
-	21, // 14: hongyan.v1.Event.kf_session:type_name -> hongyan.v1.KfSession
-	22, // 15: hongyan.v1.Event.pictures:type_name -> hongyan.v1.Pictures
-	23, // 16: hongyan.v1.Event.user_notice:type_name -> hongyan.v1.UserNotice
-	24, // 17: hongyan.v1.Event.account_notice:type_name -> hongyan.v1.AccountNotice
-	25, // 18: hongyan.v1.Event.temp_session:type_name -> hongyan.v1.TempSession
-	26, // 19: hongyan.v1.Event.debug_demo:type_name -> hongyan.v1.DebugDemo
+	8,  // 2: hongyan.v1.Inbound.text:type_name -> hongyan.v1.Text
+	9,  // 3: hongyan.v1.Inbound.media:type_name -> hongyan.v1.Media
+	10, // 4: hongyan.v1.Inbound.location:type_name -> hongyan.v1.Location
+	11, // 5: hongyan.v1.Inbound.link:type_name -> hongyan.v1.Link
+	12, // 6: hongyan.v1.Inbound.file:type_name -> hongyan.v1.File
+	13, // 7: hongyan.v1.Inbound.mini_program_page:type_name -> hongyan.v1.MiniProgramPage
+	14, // 8: hongyan.v1.Inbound.event:type_name -> hongyan.v1.Event
+	10, // 9: hongyan.v1.Event.point:type_name -> hongyan.v1.Location
+	15, // 10: hongyan.v1.Event.template_job:type_name -> hongyan.v1.TemplateJob
+	16, // 11: hongyan.v1.Event.mass_job:type_name -> hongyan.v1.MassJob
+	19, // 12: hongyan.v1.Event.publish_job:type_name -> hongyan.v1.PublishJob
+	20, // 13: hongyan.v1.Event.subscribe_msgs:type_name -> hongyan.v1.SubscribeMsgs
+	22, // 14: hongyan.v1.Event.kf_session:type_name -> hongyan.v1.KfSession
+	23, // 15: hongyan.v1.Event.pictures:type_name -> hongyan.v1.Pictures
+	24, // 16: hongyan.v1.Event.user_notice:type_name -> hongyan.v1.UserNotice
+	25, // 17: hongyan.v1.Event.account_notice:type_name -> hongyan.v1.AccountNotice
+	26, // 18: hongyan.v1.Event.temp_session:type_name -> hongyan.v1.TempSession
+	27, // 19: hongyan.v1.Event.debug_demo:type_name -> hongyan.v1.DebugDemo
 	5,  // 20: hongyan.v1.TemplateJob.result:type_name -> hongyan.v1.TemplateJob.Result
-	16, // 21: hongyan.v1.MassJob.copyrights:type_name -> hongyan.v1.Copyright
-	17, // 22: hongyan.v1.MassJob.articles:type_name -> hongyan.v1.PublishedArticle
-	17, // 23: hongyan.v1.PublishJob.articles:type_name -> hongyan.v1.PublishedArticle
-	20, // 24: hongyan.v1.SubscribeMsgs.items:type_name -> hongyan.v1.SubscribeMsg
-	6,  // 25: hongyan.v1.Entry.inbound:type_name -> hongyan.v1.Inbound
-	27, // 26: hongyan.v1.Entry.slot:type_name -> hongyan.v1.Slot
+	17, // 21: hongyan.v1.MassJob.copyrights:type_name -> hongyan.v1.Copyright
+	18, // 22: hongyan.v1.MassJob.articles:type_name -> hongyan.v1.PublishedArticle
+	18, // 23: hongyan.v1.PublishJob.articles:type_name -> hongyan.v1.PublishedArticle
+	21, // 24: hongyan.v1.SubscribeMsgs.items:type_name -> hongyan.v1.SubscribeMsg
+	7,  // 25: hongyan.v1.Entry.inbound:type_name -> hongyan.v1.Inbound
+	28, // 26: hongyan.v1.Entry.slot:type_name -> hongyan.v1.Slot
 	2,  // 27: hongyan.v1.Entry.source:type_name -> hongyan.v1.Source
-	28, // 28: hongyan.v1.Entry.redrive:type_name -> hongyan.v1.Redrive
-	31, // 29: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
-	32, // 30: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
-	32, // 31: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
-	33, // 32: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
-	34, // 33: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
-	35, // 34: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
-	37, // 35: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
-	38, // 36: hongyan.v1.Answer.menu:type_name -> hongyan.v1.MenuAnswer
-	32, // 37: hongyan.v1.Answer.mp_news:type_name -> hongyan.v1.MediaAnswer
-	40, // 38: hongyan.v1.Answer.mp_news_article:type_name -> hongyan.v1.MpNewsArticleAnswer
-	41, // 39: hongyan.v1.Answer.card:type_name -> hongyan.v1.CardAnswer
-	42, // 40: hongyan.v1.Answer.mini_program_page:type_name -> hongyan.v1.MiniProgramPageAnswer
-	36, // 41: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
-	39, // 42: hongyan.v1.MenuAnswer.options:type_name -> hongyan.v1.MenuOption
-	30, // 43: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
+	29, // 28: hongyan.v1.Entry.redrive:type_name -> hongyan.v1.Redrive
+	32, // 29: hongyan.v1.Answer.text:type_name -> hongyan.v1.TextAnswer
+	33, // 30: hongyan.v1.Answer.image:type_name -> hongyan.v1.MediaAnswer
+	33, // 31: hongyan.v1.Answer.voice:type_name -> hongyan.v1.MediaAnswer
+	34, // 32: hongyan.v1.Answer.video:type_name -> hongyan.v1.VideoAnswer
+	35, // 33: hongyan.v1.Answer.music:type_name -> hongyan.v1.MusicAnswer
+	36, // 34: hongyan.v1.Answer.news:type_name -> hongyan.v1.NewsAnswer
+	38, // 35: hongyan.v1.Answer.transfer:type_name -> hongyan.v1.TransferAnswer
+	39, // 36: hongyan.v1.Answer.menu:type_name -> hongyan.v1.MenuAnswer
+	33, // 37: hongyan.v1.Answer.mp_news:type_name -> hongyan.v1.MediaAnswer
+	41, // 38: hongyan.v1.Answer.mp_news_article:type_name -> hongyan.v1.MpNewsArticleAnswer
+	42, // 39: hongyan.v1.Answer.card:type_name -> hongyan.v1.CardAnswer
+	43, // 40: hongyan.v1.Answer.mini_program_page:type_name -> hongyan.v1.MiniProgramPageAnswer
+	37, // 41: hongyan.v1.NewsAnswer.articles:type_name -> hongyan.v1.Article
+	40, // 42: hongyan.v1.MenuAnswer.options:type_name -> hongyan.v1.MenuOption
+	31, // 43: hongyan.v1.Offer.answer:type_name -> hongyan.v1.Answer
 	3,  // 44: hongyan.v1.OfferReply.verdict:type_name -> hongyan.v1.Verdict
-	6,  // 45: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
-	30, // 46: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
-	46, // 47: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	7,  // 45: hongyan.v1.DeadLetter.inbound:type_name -> hongyan.v1.Inbound
+	31, // 46: hongyan.v1.DeadLetter.answer:type_name -> hongyan.v1.Answer
+	47, // 47: hongyan.v1.DeadLetter.redriven:type_name -> hongyan.v1.Redriven
+	53, // 48: hongyan.v1.AccountLease.troubles:type_name -> hongyan.v1.AccountTrouble
+	6,  // 49: hongyan.v1.AccountTrouble.kind:type_name -> hongyan.v1.AccountBlock.Kind
+	6,  // 50: hongyan.v1.AccountBlock.kind:type_name -> hongyan.v1.AccountBlock.Kind
+	54, // 51: hongyan.v1.AccountLeased.blocks:type_name -> hongyan.v1.AccountBlock
+	54, // 52: hongyan.v1.AccountView.blocks:type_name -> hongyan.v1.AccountBlock
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_messages_proto_init() }
@@ -4465,8 +5197,8 @@ func file_messages_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_proto_rawDesc), len(file_messages_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   45,
+			NumEnums:      7,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
