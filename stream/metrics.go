@@ -12,8 +12,11 @@ type metrics struct {
 	barrier prometheus.Observer
 	dead    *prometheus.CounterVec
 	readers *prometheus.CounterVec // by what became of them
-	bytes   *prometheus.GaugeVec   // by stream
-	limit   *prometheus.GaugeVec   // by stream
+
+	deadEnded *prometheus.CounterVec // by how
+	deadKept  prometheus.Gauge
+	bytes     *prometheus.GaugeVec // by stream
+	limit     *prometheus.GaugeVec // by stream
 }
 
 // stageBuckets reach from an in-process call to WeChat's five seconds.
@@ -32,6 +35,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		dead: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_dead_letters_total", Help: "Dead letters published, by reason.",
 		}, []string{"reason"}),
+		deadEnded: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_dead_letters_ended_total", Help: "Dead letters taken up by a re-drive, or dropped by an operator.",
+		}, []string{"how"}),
+		deadKept: f.NewGauge(prometheus.GaugeOpts{
+			Name: "hongyan_dead_letters", Help: "Dead letters that are kept, re-driven ones included.",
+		}),
 		readers: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_log_readers_total", Help: "Readers of partitions: opened, refused by the log, broken (and opened again behind their last entry).",
 		}, []string{"event"}),

@@ -78,9 +78,15 @@ func (l *Log) Run(ctx context.Context) error {
 
 // measure asks for one stream's size. One that has not even the room for a probe counts as full.
 func (l *Log) measure(ctx context.Context, s *segment) {
+	before := s.grown.Load()
 	info, err := l.info(ctx, s)
 	if err != nil {
 		return // its users notice by themselves
+	}
+	s.grown.Add(-before) // what was written while the server counted is in both: a little too much for two seconds
+	s.size.Store(int64(info.State.Bytes))
+	if s == l.dead {
+		l.metrics.deadKept.Set(float64(info.State.Msgs))
 	}
 	l.metrics.bytes.WithLabelValues(s.name).Set(float64(info.State.Bytes))
 	if limit := info.Config.MaxBytes; limit > 0 {

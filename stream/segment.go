@@ -22,6 +22,11 @@ type segment struct {
 	stream   jetstream.Stream
 	full     atomic.Bool // the last entry was refused for want of space
 	litter   atomic.Bool // a probe may have stayed in the stream
+
+	// Of the dead letters alone: one version is kept per subject, and Bury leaves room for new versions.
+	perSubject int64
+	size       atomic.Int64 // bytes, as Run last saw them
+	grown      atomic.Int64 // bytes that this process wrote since then
 }
 
 // SegmentName is the name of the log's i-th stream of several.
@@ -77,7 +82,7 @@ const (
 // open finds or makes all streams.
 func (l *Log) open(ctx context.Context) error {
 	l.in = segments(l.opts)
-	l.dead = &segment{name: DeadStream, subjects: []string{deadPrefix + ">"}, maxBytes: l.opts.DeadMaxBytes}
+	l.dead = &segment{name: DeadStream, subjects: []string{deadPrefix + ">"}, maxBytes: l.opts.DeadMaxBytes, perSubject: 1}
 	for _, s := range append(slices.Clone(l.in), l.dead) {
 		until := time.Now().Add(openPatience)
 		for logged := false; ; {
@@ -131,8 +136,10 @@ func (l *Log) ensure(ctx context.Context, s *segment) (jetstream.Stream, error) 
 		Discard:     jetstream.DiscardNew,
 		MaxBytes:    s.maxBytes,
 		MaxMsgSize:  1 << 20,
-		Storage:     jetstream.FileStorage,
-		Replicas:    l.opts.Replicas,
+		// Of a dead letter only the newest version stays: whether it was taken up is part of it.
+		MaxMsgsPerSubject: s.perSubject,
+		Storage:           jetstream.FileStorage,
+		Replicas:          l.opts.Replicas,
 		// A follower answers direct reads with what was true a moment ago: with replicas the leader is asked.
 		AllowDirect: l.opts.Replicas == 1,
 	})
