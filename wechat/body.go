@@ -8,7 +8,7 @@ import (
 )
 
 // message fills kind and body of everything that is not an event. keep says that the payload must be kept raw: for an unknown
-// kind, and for a message without a MsgId, whose payload is then part of its identity.
+// kind, for a number that is none, and for a message without a MsgId, whose payload is then part of its identity.
 func (p *push) message(in *messages.Inbound) (keep bool, err error) {
 	if in.MsgType == "" {
 		return true, nil // an InfoType, the probe of cloud hosting, or what WeChat thinks of next
@@ -19,6 +19,8 @@ func (p *push) message(in *messages.Inbound) (keep bool, err error) {
 	if p.text(fieldCreateTime) == "" {
 		return false, fmt.Errorf("%w: message without CreateTime", ErrMalformed)
 	}
+	in.MsgDataId = p.text(fieldMsgDataId)
+	p.int32(fieldIdx, &in.ArticleIndex)
 	switch in.Kind = messageKind(in.MsgType); in.Kind {
 	case messages.Kind_KIND_TEXT:
 		in.Body = &messages.Inbound_Text{Text: &messages.Text{
@@ -58,68 +60,7 @@ func (p *push) message(in *messages.Inbound) (keep bool, err error) {
 		}}
 	default: // an unknown kind: the payload itself is kept
 	}
-	return in.Kind == messages.Kind_KIND_UNKNOWN || in.MsgId == "", nil
-}
-
-// placed marks the fields that messages.Inbound or messages.Event has a place for. An event with any other keeps its payload.
-var placed = func() (t [fieldCount]bool) {
-	for _, f := range [...]field{
-		fieldToUserName, fieldFromUserName, fieldCreateTime, fieldMsgType, fieldMsgId, fieldMsgID, fieldEvent, fieldEventKey,
-		fieldEncrypt, fieldTicket, fieldMenuId, fieldStatus, fieldLatitude, fieldLongitude, fieldPrecision, fieldScanCodeInfo,
-		fieldSendLocationInfo,
-	} {
-		t[f] = true
-	}
-	return t
-}()
-
-// event fills kind and body of an event. keep says that the payload must be kept raw.
-func (p *push) event(in *messages.Inbound) (keep bool, err error) {
-	e := &messages.Event{
-		Name: p.text(fieldEvent), Key: p.text(fieldEventKey), Ticket: p.text(fieldTicket),
-		MenuId: p.text(fieldMenuId), Status: p.text(fieldStatus),
-	}
-	in.Kind = eventKind(e.Name)
-	in.Body = &messages.Inbound_Event{Event: e}
-	keep = p.more || in.Kind == messages.Kind_KIND_UNKNOWN
-	for f := range fieldCount {
-		keep = keep || p.has(f) && !placed[f]
-	}
-	p.below(fieldScanCodeInfo, func(name, value string) {
-		switch name {
-		case "ScanType":
-			e.ScanType = value
-		case "ScanResult":
-			e.ScanResult = value
-		default:
-			keep = true
-		}
-	})
-	for _, f := range [...]field{fieldLatitude, fieldLongitude, fieldPrecision} {
-		if p.has(f) && !locationPart(point(e), fieldNames[f], p.text(f)) {
-			return false, notANumber(f)
-		}
-	}
-	bad := false
-	p.below(fieldSendLocationInfo, func(name, value string) {
-		switch name {
-		case "Location_X", "Location_Y", "Scale", "Label", "Poiname":
-			bad = bad || !locationPart(point(e), name, value)
-		default:
-			keep = true
-		}
-	})
-	if bad {
-		return false, notANumber(fieldSendLocationInfo)
-	}
-	return keep, nil
-}
-
-func point(e *messages.Event) *messages.Location {
-	if e.Point == nil {
-		e.Point = &messages.Location{}
-	}
-	return e.Point
+	return in.Kind == messages.Kind_KIND_UNKNOWN || in.MsgId == "" || p.unread, nil
 }
 
 // locationPart sets one part of a place by the name that WeChat gives it. False is a value that is no number where one must

@@ -107,6 +107,9 @@ func TestDecodeFields(t *testing.T) {
 			msgType + "]]></MsgType>" + rest + "</xml>"
 	}
 	event := func(name, rest string) string { return message("event", "<Event><![CDATA["+name+"]]></Event>"+rest) }
+	jsonEvent := func(name, rest string) string {
+		return `{"ToUserName":"gh_1","FromUserName":"o1","CreateTime":"9","MsgType":"event","Event":"` + name + `",` + rest + `}`
+	}
 	const common = `account:"demo" open_id:"o1" to_user:"gh_1" create_time:9 `
 	const mine = `account:"demo" open_id:"fromUser" to_user:"toUser" `
 	for _, c := range []struct {
@@ -126,16 +129,51 @@ func TestDecodeFields(t *testing.T) {
 		{"file", message("file", "<Title>a</Title><Description>b</Description><FileKey>c</FileKey><FileMd5>d</FileMd5><FileTotalLen>123</FileTotalLen><MsgId>1</MsgId>"), common + `msg_type:"file" kind:KIND_FILE msg_id:"1" file:{title:"a" description:"b" file_key:"c" md5:"d" total_bytes:123}`, false},
 		{"mini-program page", message("miniprogrampage", "<Title>a</Title><AppId>b</AppId><PagePath>c</PagePath><ThumbUrl>d</ThumbUrl><ThumbMediaId>e</ThumbMediaId><MsgId>1</MsgId>"), common + `msg_type:"miniprogrampage" kind:KIND_MINI_PROGRAM_PAGE msg_id:"1" mini_program_page:{title:"a" app_id:"b" page_path:"c" thumb_url:"d" thumb_media_id:"e"}`, false},
 		{"unknown message", message("hologram", "<MsgId>1</MsgId>"), common + `msg_type:"hologram" msg_id:"1"`, true},
-		{"subscribe", event("subscribe", "<EventKey>qrscene_1</EventKey><Ticket>t</Ticket>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE event:{name:"subscribe" key:"qrscene_1" ticket:"t"}`, false},
-		{"scan in lower case", event("scan", "<EventKey>7</EventKey>"), common + `msg_type:"event" kind:KIND_SCAN event:{name:"scan" key:"7"}`, false},
+		{"subscribe", event("subscribe", "<EventKey>qrscene_1</EventKey><Ticket>t</Ticket>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE event:{name:"subscribe" key:"qrscene_1" ticket:"t" scene:"1"}`, false},
+		{"subscribe by search", event("subscribe", "<EventKey/>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE event:{name:"subscribe"}`, false},
+		{"subscribe with another key", event("subscribe", "<EventKey>last_trade_no_1</EventKey>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE event:{name:"subscribe" key:"last_trade_no_1"}`, false},
+		{"scene with the prefix twice", event("subscribe", "<EventKey>qrscene_qrscene_</EventKey>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE event:{name:"subscribe" key:"qrscene_qrscene_" scene:"qrscene_"}`, false},
+		{"click with the prefix", event("CLICK", "<EventKey>qrscene_1</EventKey>"), common + `msg_type:"event" kind:KIND_CLICK event:{name:"CLICK" key:"qrscene_1"}`, false},
+		{"scan in lower case", event("scan", "<EventKey>7</EventKey>"), common + `msg_type:"event" kind:KIND_SCAN event:{name:"scan" key:"7" scene:"7"}`, false},
 		{"location report", event("LOCATION", "<Latitude>-23.1</Latitude><Longitude>113.3</Longitude><Precision>119.38</Precision>"), common + `msg_type:"event" kind:KIND_LOCATION_REPORT event:{name:"LOCATION" point:{latitude:-23.1 longitude:113.3 precision:119.38}}`, false},
 		{"view", event("VIEW", "<EventKey>http://a</EventKey><MenuId>5</MenuId>"), common + `msg_type:"event" kind:KIND_VIEW event:{name:"VIEW" key:"http://a" menu_id:"5"}`, false},
 		{"scan code", event("scancode_waitmsg", "<EventKey>6</EventKey><ScanCodeInfo><ScanType>qrcode</ScanType><ScanResult> <![CDATA[1]]> </ScanResult></ScanCodeInfo>"), common + `msg_type:"event" kind:KIND_SCANCODE_WAITMSG event:{name:"scancode_waitmsg" key:"6" scan_type:"qrcode" scan_result:"1"}`, false},
 		{"scan code with more", event("scancode_push", "<ScanCodeInfo><ScanType>qrcode</ScanType><New>1</New></ScanCodeInfo>"), common + `msg_type:"event" kind:KIND_SCANCODE_PUSH event:{name:"scancode_push" scan_type:"qrcode"}`, true},
 		{"location select", event("location_select", "<EventKey>6</EventKey><SendLocationInfo><Location_X>23</Location_X><Location_Y>113</Location_Y><Scale>15</Scale><Label>广州</Label><Poiname>塔</Poiname></SendLocationInfo>"), common + `msg_type:"event" kind:KIND_LOCATION_SELECT event:{name:"location_select" key:"6" point:{latitude:23 longitude:113 scale:15 label:"广州" poi_name:"塔"}}`, false},
-		{"pictures", event("pic_weixin", "<EventKey>6</EventKey><SendPicsInfo><Count>1</Count></SendPicsInfo>"), common + `msg_type:"event" kind:KIND_PIC_WEIXIN event:{name:"pic_weixin" key:"6"}`, true},
-		{"template job", fixture("MpJob/TemplateSendJobFinishEvent.xml"), `account:"demo" open_id:"oia2TjuEGTNoeX76QEjQNrcURxG8" to_user:"gh_7f083739789a" create_time:1395658920 msg_type:"event" kind:KIND_TEMPLATE_JOB_FINISH msg_id:"200163836" event:{name:"TEMPLATESENDJOBFINISH" status:"success"}`, false},
-		{"mass job", fixture("MpJob/MassSendJobFinishEvent.xml"), `account:"demo" open_id:"oV5CrjpxgaGXNHIQigzNlgLTnwic" to_user:"gh_4d00ed8d6399" create_time:1481013459 msg_type:"event" kind:KIND_MASS_JOB_FINISH msg_id:"1000001625" event:{name:"MASSSENDJOBFINISH" status:"err(30003)"}`, true},
+		{"pictures", event("pic_weixin", "<EventKey>6</EventKey><SendPicsInfo><Count>1</Count></SendPicsInfo>"), common + `msg_type:"event" kind:KIND_PIC_WEIXIN event:{name:"pic_weixin" key:"6" pictures:{count:1}}`, false},
+		{"many pictures", event("PIC_SYSPHOTO", "<SendPicsInfo><PicList><item><PicMd5Sum>a</PicMd5Sum></item><item><PicMd5Sum><![CDATA[b]]></PicMd5Sum></item></PicList><Count>2</Count></SendPicsInfo>"), common + `msg_type:"event" kind:KIND_PIC_SYSPHOTO event:{name:"PIC_SYSPHOTO" pictures:{count:2 md5:"a" md5:"b"}}`, false},
+		{"many pictures, JSON", jsonEvent("pic_photo_or_album", `"SendPicsInfo":{"Count":"2","PicList":[{"PicMd5Sum":"a"},{"PicMd5Sum":"b"}]}`), common + `msg_type:"event" kind:KIND_PIC_PHOTO_OR_ALBUM format:FORMAT_JSON event:{name:"pic_photo_or_album" pictures:{count:2 md5:"a" md5:"b"}}`, false},
+		{"pictures without a number", event("pic_weixin", "<SendPicsInfo><Count>many</Count></SendPicsInfo>"), common + `msg_type:"event" kind:KIND_PIC_WEIXIN event:{name:"pic_weixin" pictures:{}}`, true},
+		{"pictures in plain text", event("pic_weixin", "<SendPicsInfo>two</SendPicsInfo>"), common + `msg_type:"event" kind:KIND_PIC_WEIXIN event:{name:"pic_weixin" pictures:{}}`, true},
+		{"template job, blocked", event("TEMPLATESENDJOBFINISH", "<MsgID>5</MsgID><Status>failed:user block</Status>"), common + `msg_type:"event" kind:KIND_TEMPLATE_JOB_FINISH msg_id:"5" event:{name:"TEMPLATESENDJOBFINISH" status:"failed:user block" template_job:{result:RESULT_USER_BLOCK}}`, false},
+		{"template job, failed", event("templatesendjobfinish", "<MsgID>5</MsgID><Status>failed: system failed</Status>"), common + `msg_type:"event" kind:KIND_TEMPLATE_JOB_FINISH msg_id:"5" event:{name:"templatesendjobfinish" status:"failed: system failed" template_job:{result:RESULT_SYSTEM_FAILED}}`, false},
+		{"template job, else", event("TEMPLATESENDJOBFINISH", "<MsgID>5</MsgID><Status>failed: new</Status>"), common + `msg_type:"event" kind:KIND_TEMPLATE_JOB_FINISH msg_id:"5" event:{name:"TEMPLATESENDJOBFINISH" status:"failed: new" template_job:{}}`, false},
+		{"mass job", event("MASSSENDJOBFINISH", "<MsgID>5</MsgID><Status>send success</Status><TotalCount>100</TotalCount><FilterCount>80</FilterCount><SentCount>75</SentCount><ErrorCount>5</ErrorCount>"), common + `msg_type:"event" kind:KIND_MASS_JOB_FINISH msg_id:"5" event:{name:"MASSSENDJOBFINISH" status:"send success" mass_job:{success:true total:100 filtered:80 sent:75 failed:5}}`, false},
+		{"mass job, failed", event("MASSSENDJOBFINISH", "<MsgID>5</MsgID><Status>send fail</Status><TotalCount/>"), common + `msg_type:"event" kind:KIND_MASS_JOB_FINISH msg_id:"5" event:{name:"MASSSENDJOBFINISH" status:"send fail" mass_job:{}}`, false},
+		{"mass job without numbers", event("MASSSENDJOBFINISH", "<MsgID>5</MsgID><Status>err(x)</Status><TotalCount>all</TotalCount>"), common + `msg_type:"event" kind:KIND_MASS_JOB_FINISH msg_id:"5" event:{name:"MASSSENDJOBFINISH" status:"err(x)" mass_job:{}}`, true},
+		{"mass job, JSON", jsonEvent("MASSSENDJOBFINISH", `"MsgID":5,"Status":"send success","TotalCount":"7","ArticleUrlResult":{"Count":2,"ResultList":[{"ArticleIdx":1,"ArticleUrl":"a"},{"ArticleUrl":"b","ArticleIdx":2}]}`), common + `msg_type:"event" kind:KIND_MASS_JOB_FINISH msg_id:"5" format:FORMAT_JSON event:{name:"MASSSENDJOBFINISH" status:"send success" mass_job:{success:true total:7 articles:{index:1 url:"a"} articles:{index:2 url:"b"}}}`, false},
+		{"publish job", event("PUBLISHJOBFINISH", "<PublishEventInfo><publish_id>8</publish_id><publish_status>2</publish_status><fail_idx>3</fail_idx></PublishEventInfo>"), common + `msg_type:"event" kind:KIND_PUBLISH_JOB_FINISH event:{name:"PUBLISHJOBFINISH" publish_job:{publish_id:"8" status:2 failed_indexes:3}}`, false},
+		{"publish job, JSON", jsonEvent("PUBLISHJOBFINISH", `"PublishEventInfo":{"publish_id":"8","publish_status":0,"article_id":"a","article_detail":{"count":2,"item":[{"idx":1,"article_url":"u"},{"idx":2,"article_url":"v"}]},"fail_idx":[1,2]}`), common + `msg_type:"event" kind:KIND_PUBLISH_JOB_FINISH format:FORMAT_JSON event:{name:"PUBLISHJOBFINISH" publish_job:{publish_id:"8" article_id:"a" articles:{index:1 url:"u"} articles:{index:2 url:"v"} failed_indexes:1 failed_indexes:2}}`, false},
+		{"publish job with a bad index", event("PUBLISHJOBFINISH", "<PublishEventInfo><fail_idx>1</fail_idx><fail_idx>x</fail_idx></PublishEventInfo>"), common + `msg_type:"event" kind:KIND_PUBLISH_JOB_FINISH event:{name:"PUBLISHJOBFINISH" publish_job:{failed_indexes:1}}`, true},
+		{"subscription, several in JSON", jsonEvent("subscribe_msg_popup_event", `"List":[{"TemplateId":"a","SubscribeStatusString":"accept","PopupScene":"2"},{"TemplateId":"b","SubscribeStatusString":"reject","PopupScene":2}]`), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_POPUP format:FORMAT_JSON event:{name:"subscribe_msg_popup_event" subscribe_msgs:{items:{template_id:"a" status:"accept" popup_scene:2} items:{template_id:"b" status:"reject" popup_scene:2}}}`, false},
+		{"subscription, JSON like XML", jsonEvent("subscribe_msg_change_event", `"SubscribeMsgChangeEvent":{"List":[{"TemplateId":"a"},{"TemplateId":"b"}]}`), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_CHANGE format:FORMAT_JSON event:{name:"subscribe_msg_change_event" subscribe_msgs:{items:{template_id:"a"} items:{template_id:"b"}}}`, false},
+		{"subscription, list in XML", event("subscribe_msg_sent_event", "<List><TemplateId>a</TemplateId></List><List><TemplateId>b</TemplateId></List>"), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_SENT event:{name:"subscribe_msg_sent_event" subscribe_msgs:{items:{template_id:"a"} items:{template_id:"b"}}}`, false},
+		{"subscription, empty list", jsonEvent("subscribe_msg_sent_event", `"List":[]`), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_SENT format:FORMAT_JSON event:{name:"subscribe_msg_sent_event" subscribe_msgs:{}}`, false},
+		{"subscription with more", jsonEvent("subscribe_msg_sent_event", `"List":{"TemplateId":"a","New":1}`), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_SENT format:FORMAT_JSON event:{name:"subscribe_msg_sent_event" subscribe_msgs:{items:{template_id:"a"}}}`, true},
+		{"subscription, list of texts", jsonEvent("subscribe_msg_sent_event", `"List":["a"]`), common + `msg_type:"event" kind:KIND_SUBSCRIBE_MSG_SENT format:FORMAT_JSON event:{name:"subscribe_msg_sent_event" subscribe_msgs:{}}`, true},
+		{"list of another event", event("CLICK", "<List><TemplateId>a</TemplateId></List>"), common + `msg_type:"event" kind:KIND_CLICK event:{name:"CLICK"}`, true},
+		{"support session begins", event("kf_create_session", "<KfAccount>a@b</KfAccount>"), common + `msg_type:"event" kind:KIND_KF_CREATE_SESSION event:{name:"kf_create_session" kf_session:{account:"a@b"}}`, false},
+		{"support session ends", event("kf_close_session", "<KfAccount>a@b</KfAccount><CloseType>TIMEOUT</CloseType>"), common + `msg_type:"event" kind:KIND_KF_CLOSE_SESSION event:{name:"kf_close_session" kf_session:{account:"a@b" close_type:"TIMEOUT"}}`, false},
+		{"support session moves", event("kf_switch_session", "<FromKfAccount>a@b</FromKfAccount><ToKfAccount>c@b</ToKfAccount>"), common + `msg_type:"event" kind:KIND_KF_SWITCH_SESSION event:{name:"kf_switch_session" kf_session:{from_account:"a@b" to_account:"c@b"}}`, false},
+		{"account deleted", event("user_authorization_cancellation", "<OpenID>o2</OpenID><AppID>wx1</AppID><PluginID>wx2</PluginID>"), `account:"demo" open_id:"o2" to_user:"gh_1" create_time:9 msg_type:"event" kind:KIND_USER_AUTHORIZATION_CANCELLATION event:{name:"user_authorization_cancellation" user_notice:{app_id:"wx1" sender:"o1"}}`, true},
+		{"notice about nobody", event("user_info_modified", ""), common + `msg_type:"event" kind:KIND_USER_INFO_MODIFIED event:{name:"user_info_modified" user_notice:{sender:"o1"}}`, false},
+		{"OpenID of another event", event("CLICK", "<OpenID>o2</OpenID>"), common + `msg_type:"event" kind:KIND_CLICK event:{name:"CLICK"}`, true},
+		{"verification without a date", event("verify_expired", "<ExpiredTime>soon</ExpiredTime>"), common + `msg_type:"event" kind:KIND_ACCOUNT_VERIFICATION event:{name:"verify_expired" account_notice:{}}`, true},
+		{"debug", event("debug_demo", "<debug_str>hello world</debug_str>"), common + `msg_type:"event" kind:KIND_DEBUG_DEMO event:{name:"debug_demo" debug_demo:{text:"hello world"}}`, false},
+		{"event in compat mode", event("CLICK", "<Encrypt>abc=</Encrypt>"), common + `msg_type:"event" kind:KIND_CLICK event:{name:"CLICK"}`, false},
+		{"from under an article", message("text", "<Content>a</Content><MsgId>1</MsgId><MsgDataId>2247483650_1</MsgDataId><Idx>2</Idx>"), common + `msg_type:"text" kind:KIND_TEXT msg_id:"1" msg_data_id:"2247483650_1" article_index:2 text:{content:"a"}`, false},
+		{"from under an article, JSON", `{"ToUserName":"gh_1","FromUserName":"o1","CreateTime":9,"MsgType":"image","MsgId":"1","PicUrl":"u","MediaId":"m","MsgDataId":2247483650,"Idx":"1"}`, common + `msg_type:"image" kind:KIND_IMAGE msg_id:"1" msg_data_id:"2247483650" article_index:1 format:FORMAT_JSON media:{media_id:"m" pic_url:"u"}`, false},
+		{"from under no article", message("text", "<Content>a</Content><MsgId>1</MsgId><Idx>first</Idx>"), common + `msg_type:"text" kind:KIND_TEXT msg_id:"1" text:{content:"a"}`, true},
 		{"event in any case", event("UnSubscribe", ""), common + `msg_type:"event" kind:KIND_UNSUBSCRIBE event:{name:"UnSubscribe"}`, false},
 		{"unknown event", event("new_thing", "<EventKey>k</EventKey>"), common + `msg_type:"event" event:{name:"new_thing" key:"k"}`, true},
 		{"event without a sender", "<xml><MsgType>event</MsgType><Event>CLICK</Event></xml>", `account:"demo" msg_type:"event" kind:KIND_CLICK event:{name:"CLICK"}`, false},
@@ -171,6 +209,9 @@ func TestDecodeRefuses(t *testing.T) {
 		return "<xml><FromUserName>o1</FromUserName><CreateTime>9</CreateTime><MsgType>text</MsgType>" + rest + "</xml>"
 	}
 	event := func(rest string) string { return "<xml><MsgType>event</MsgType><Event>CLICK</Event>" + rest + "</xml>" }
+	notice := func(openID string) string {
+		return "<xml><MsgType>event</MsgType><Event>user_info_modified</Event><OpenID>" + openID + "</OpenID></xml>"
+	}
 	bodies := map[string]string{
 		"empty":                     "",
 		"blank":                     " \n",
@@ -202,6 +243,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"line break in sender":      strings.Replace(message(""), "o1", "o\n1", 1),
 		"NUL in MsgId":              message("<MsgId><![CDATA[1\x00]]></MsgId>"),
 		"line break in type, JSON":  `{"MsgType":"a\nb","FromUserName":"o1","CreateTime":1}`,
+		"long OpenID of a notice":   notice(strings.Repeat("o", 257)),
+		"line break in a notice":    notice("o\n2"),
 		"huge unknown":              event("<New>" + strings.Repeat("x", 64<<10) + "</New>"),
 		"huge unknown, JSON":        `{"New":"` + strings.Repeat("x", 64<<10) + `"}`,
 		"entity bomb":               `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><xml><MsgType>&b;</MsgType></xml>`,

@@ -59,50 +59,100 @@ const (
 	fieldPrecision
 	fieldScanCodeInfo
 	fieldSendLocationInfo
+	fieldSendPicsInfo
+	fieldMsgDataId
+	fieldIdx
+	fieldTotalCount
+	fieldFilterCount
+	fieldSentCount
+	fieldErrorCount
+	fieldCopyrightCheckResult
+	fieldArticleUrlResult
+	fieldPublishEventInfo
+	fieldList
+	fieldPopupEvent
+	fieldChangeEvent
+	fieldSentEvent
+	fieldKfAccount
+	fieldFromKfAccount
+	fieldToKfAccount
+	fieldCloseType
+	fieldSessionFrom
+	fieldOpenId
+	fieldRevokeInfo
+	fieldExpiredTime
+	fieldFailTime
+	fieldFailReason
+	fieldDebugText
 	fieldCount
 )
 
 // fieldNames are the fields as WeChat spells them.
 var fieldNames = [fieldCount]string{
-	fieldToUserName:       "ToUserName",
-	fieldFromUserName:     "FromUserName",
-	fieldCreateTime:       "CreateTime",
-	fieldMsgType:          "MsgType",
-	fieldMsgId:            "MsgId",
-	fieldEvent:            "Event",
-	fieldEventKey:         "EventKey",
-	fieldEncrypt:          "Encrypt",
-	fieldMsgID:            "MsgID",    // of job results
-	fieldInfoType:         "InfoType", // of third-party platforms
-	fieldContent:          "Content",
-	fieldMenuMessageId:    "bizmsgmenuid", // of a tapped msgmenu option
-	fieldMediaId:          "MediaId",
-	fieldMediaId16K:       "MediaId16K",
-	fieldPicUrl:           "PicUrl",
-	fieldFormat:           "Format",
-	fieldRecognition:      "Recognition",
-	fieldThumbMediaId:     "ThumbMediaId",
-	fieldLocationX:        "Location_X",
-	fieldLocationY:        "Location_Y",
-	fieldScale:            "Scale",
-	fieldLabel:            "Label",
-	fieldTitle:            "Title",
-	fieldDescription:      "Description",
-	fieldUrl:              "Url",
-	fieldFileKey:          "FileKey",
-	fieldFileMd5:          "FileMd5",
-	fieldFileTotalLen:     "FileTotalLen",
-	fieldAppId:            "AppId",
-	fieldPagePath:         "PagePath",
-	fieldThumbUrl:         "ThumbUrl",
-	fieldTicket:           "Ticket",
-	fieldMenuId:           "MenuId",
-	fieldStatus:           "Status",
-	fieldLatitude:         "Latitude",
-	fieldLongitude:        "Longitude",
-	fieldPrecision:        "Precision",
-	fieldScanCodeInfo:     "ScanCodeInfo",
-	fieldSendLocationInfo: "SendLocationInfo",
+	fieldToUserName:           "ToUserName",
+	fieldFromUserName:         "FromUserName",
+	fieldCreateTime:           "CreateTime",
+	fieldMsgType:              "MsgType",
+	fieldMsgId:                "MsgId",
+	fieldEvent:                "Event",
+	fieldEventKey:             "EventKey",
+	fieldEncrypt:              "Encrypt",
+	fieldMsgID:                "MsgID",    // of job results
+	fieldInfoType:             "InfoType", // of third-party platforms
+	fieldContent:              "Content",
+	fieldMenuMessageId:        "bizmsgmenuid", // of a tapped msgmenu option
+	fieldMediaId:              "MediaId",
+	fieldMediaId16K:           "MediaId16K",
+	fieldPicUrl:               "PicUrl",
+	fieldFormat:               "Format",
+	fieldRecognition:          "Recognition",
+	fieldThumbMediaId:         "ThumbMediaId",
+	fieldLocationX:            "Location_X",
+	fieldLocationY:            "Location_Y",
+	fieldScale:                "Scale",
+	fieldLabel:                "Label",
+	fieldTitle:                "Title",
+	fieldDescription:          "Description",
+	fieldUrl:                  "Url",
+	fieldFileKey:              "FileKey",
+	fieldFileMd5:              "FileMd5",
+	fieldFileTotalLen:         "FileTotalLen",
+	fieldAppId:                "AppId",
+	fieldPagePath:             "PagePath",
+	fieldThumbUrl:             "ThumbUrl",
+	fieldTicket:               "Ticket",
+	fieldMenuId:               "MenuId",
+	fieldStatus:               "Status",
+	fieldLatitude:             "Latitude",
+	fieldLongitude:            "Longitude",
+	fieldPrecision:            "Precision",
+	fieldScanCodeInfo:         "ScanCodeInfo",
+	fieldSendLocationInfo:     "SendLocationInfo",
+	fieldSendPicsInfo:         "SendPicsInfo",
+	fieldMsgDataId:            "MsgDataId", // of messages that were sent from under an article
+	fieldIdx:                  "Idx",
+	fieldTotalCount:           "TotalCount",
+	fieldFilterCount:          "FilterCount",
+	fieldSentCount:            "SentCount",
+	fieldErrorCount:           "ErrorCount",
+	fieldCopyrightCheckResult: "CopyrightCheckResult",
+	fieldArticleUrlResult:     "ArticleUrlResult",
+	fieldPublishEventInfo:     "PublishEventInfo",
+	fieldList:                 "List", // the items of subscribe_msg_*_event in JSON; XML has them in one of the three below
+	fieldPopupEvent:           "SubscribeMsgPopupEvent",
+	fieldChangeEvent:          "SubscribeMsgChangeEvent",
+	fieldSentEvent:            "SubscribeMsgSentEvent",
+	fieldKfAccount:            "KfAccount",
+	fieldFromKfAccount:        "FromKfAccount",
+	fieldToKfAccount:          "ToKfAccount",
+	fieldCloseType:            "CloseType",
+	fieldSessionFrom:          "SessionFrom",
+	fieldOpenId:               "OpenID",
+	fieldRevokeInfo:           "RevokeInfo",
+	fieldExpiredTime:          "ExpiredTime",
+	fieldFailTime:             "FailTime",
+	fieldFailReason:           "FailReason",
+	fieldDebugText:            "debug_str",
 }
 
 // fieldsByName finds a field by its name in a body.
@@ -111,6 +161,8 @@ var fieldsByName = func() map[string]field {
 	for f, name := range fieldNames {
 		m[name] = field(f)
 	}
+	// Notices about users are of two minds about these.
+	m["openid"], m["appid"], m["AppID"] = fieldOpenId, fieldAppId, fieldAppId
 	return m
 }()
 
@@ -119,7 +171,9 @@ type push struct {
 	format messages.Format
 	nodes  []tree.Node
 	at     [fieldCount]int16 // index of the first node of a field; 0 (the root's) for none
+	read   [fieldCount]bool  // the fields whose values were asked for
 	more   bool              // there are names that this package does not know, or repeats
+	unread bool              // there is something in known fields that messages.Inbound has no place for
 }
 
 // nodeRoom is how many nodes a push may have before its list moves to the heap. Messages have about eight.
@@ -167,6 +221,7 @@ func (p *push) index() error {
 			p.at[f] = int16(i)
 		case f < soleFields:
 			return fmt.Errorf("%w: repeated %s", ErrMalformed, fieldNames[f])
+		case f == fieldList: // as it should be
 		default:
 			p.more = true
 		}
@@ -179,6 +234,7 @@ func (p *push) has(f field) bool { return p.at[f] != 0 }
 
 // text is the field's value, empty where there is none.
 func (p *push) text(f field) string {
+	p.read[f] = true
 	if p.at[f] == 0 {
 		return ""
 	}
@@ -196,14 +252,28 @@ func (p *push) value(n *tree.Node) string {
 	}
 }
 
-// below calls visit for each child of the field's node.
-func (p *push) below(f field, visit func(name, value string)) {
+// below visits the values below a field, however deep they stand. item is the number of the element (in JSON: the object) right
+// around the value, which tells the items of a list apart; value is a copy. visit returns false for what it has no place for.
+// An empty value is like an absent one.
+func (p *push) below(f field, visit func(item int, name []byte, value string) (placed bool)) {
 	if p.at[f] == 0 {
 		return
 	}
-	for i := int(p.at[f]) + 1; i < len(p.nodes) && p.nodes[i].Depth > 1; i++ {
-		if n := &p.nodes[i]; n.Depth == 2 {
-			visit(string(n.Name), p.value(n))
+	p.read[f] = true
+	first := int(p.at[f])
+	var parents [tree.MaxDepth + 2]int // by depth, the element that was opened last
+	inside := false
+	for i := first; i < len(p.nodes); i++ {
+		n := &p.nodes[i]
+		if n.Depth == 1 {
+			inside = i == first || f == fieldList && string(n.Name) == fieldNames[fieldList]
+		}
+		switch {
+		case !inside:
+		case !n.Leaf:
+			parents[n.Depth] = i
+		case len(n.Value) > 0 && !visit(parents[n.Depth-1], n.Name, p.value(n)):
+			p.unread = true
 		}
 	}
 }
