@@ -24,8 +24,9 @@ func KeyOf(in *Inbound) Key {
 }
 
 // DedupeKey computes the compound key of in: account, sender, MsgId and CreateTime for messages; for events also the event's
-// name, key and ticket. Fields are length-prefixed so that no two compounds have one encoding. A redelivery has the same key.
-// An event's payload does not enter: WeChat repeats it unchanged.
+// name, key and ticket, and the ids in its detail that tell apart two results of one second. Fields are length-prefixed so that
+// no two compounds have one encoding. A redelivery has the same key. The rest of an event's payload does not enter: WeChat
+// repeats it unchanged.
 func DedupeKey(in *Inbound) Key {
 	buf := make([]byte, 0, 192)
 	put := func(s string) {
@@ -41,6 +42,16 @@ func DedupeKey(in *Inbound) Key {
 		put(e.GetName())
 		put(e.GetKey())
 		put(e.GetTicket())
+		if job := e.GetPublishJob(); job.GetPublishId() != "" {
+			put("publish")
+			put(job.GetPublishId())
+		}
+		for _, msg := range e.GetSubscribeMsgs().GetItems() {
+			if msg.GetMsgId() != "" {
+				put("sent")
+				put(msg.GetMsgId())
+			}
+		}
 	} else if in.GetMsgId() == "" { // neither MsgId nor event: the type and the payload are all there is
 		put(in.GetMsgType())
 		put(string(in.GetRaw()))

@@ -92,6 +92,44 @@ func TestFixtureKinds(t *testing.T) {
 	}
 }
 
+// Every callback of a kind that has types is decoded to the last field: nothing of it has to be kept raw.
+func TestFixtureFields(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("testdata/fields.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		if path, fields, ok := strings.Cut(line, " "); ok && path != "#" {
+			want[path] = fields
+		}
+	}
+	typed := 0
+	for path, body := range callbacks(t) {
+		in, err := wechat.Decode("demo", body)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if in.GetKind() == messages.Kind_KIND_UNKNOWN {
+			continue
+		}
+		typed++
+		expected := &messages.Inbound{}
+		if err := prototext.Unmarshal([]byte(want[path]), expected); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		expected.Account, in.Key = "demo", nil
+		if !proto.Equal(in, expected) {
+			t.Errorf("%s: got\n%v\nwant\n%v", path, in, expected)
+		}
+	}
+	if typed != len(want) {
+		t.Errorf("fields.txt has %d lines for %d callbacks", len(want), typed)
+	}
+}
+
 // The fields of each kind, read from the fixtures and from bodies after wechat-protocol §2 where there is none.
 func TestDecodeFields(t *testing.T) {
 	t.Parallel()
