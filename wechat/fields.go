@@ -272,8 +272,10 @@ func (p *push) below(f field, visit func(item int, name []byte, value string) (p
 		case !inside:
 		case !n.Leaf:
 			parents[n.Depth] = i
-		case len(n.Value) > 0 && !visit(parents[n.Depth-1], n.Name, p.value(n)):
-			p.unread = true
+		default:
+			if value := p.value(n); value != "" && !visit(parents[n.Depth-1], n.Name, value) {
+				p.unread = true
+			}
 		}
 	}
 }
