@@ -50,7 +50,7 @@ func (l *platformLog) Write(line []byte) (int, error) {
 		if r.Banner {
 			l.banners++
 		}
-	case simulator.RecordSent, simulator.RecordReceived, simulator.RecordHandshake:
+	default:
 	}
 	return l.file.Write(line)
 }

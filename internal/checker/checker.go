@@ -198,6 +198,9 @@ func Name(text string) string { return strings.TrimPrefix(text, Question("")) }
 func Tell(records []simulator.Record) (all []*Told, byName map[string]*Told) {
 	byName = make(map[string]*Told)
 	for _, r := range records {
+		if !r.Kind.OfMessage() {
+			continue
+		}
 		id := r.OpenID + "/" + r.MsgID
 		m := byName[id]
 		if m == nil {
@@ -214,7 +217,7 @@ func Tell(records []simulator.Record) (all []*Told, byName map[string]*Told) {
 			m.Received[r.Number] = r
 		case simulator.RecordEnd:
 			m.End = r
-		case simulator.RecordHandshake:
+		default: // of the API
 		}
 	}
 	return all, byName

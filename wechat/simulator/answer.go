@@ -10,9 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// Answer is a passive reply as the user's phone would show it.
+// Answer is a passive reply or a message of the API as the user's phone would show it.
 type Answer struct {
-	Type         string    `json:"type"` // text, image, voice, video, music, news, transfer_customer_service
+	// Type is text, image, voice, video, music, news or transfer_customer_service; of the API also msgmenu, mpnews, mpnewsarticle,
+	// wxcard, miniprogrampage, template and subscribe.
+	Type         string    `json:"type"`
 	Content      string    `json:"content,omitempty"`
 	MediaID      string    `json:"media_id,omitempty"`
 	Title        string    `json:"title,omitempty"`
@@ -22,8 +24,27 @@ type Answer struct {
 	ThumbMediaID string    `json:"thumb_media_id,omitempty"`
 	Articles     []Article `json:"articles,omitempty"`
 	KfAccount    string    `json:"kf_account,omitempty"`
-	CreateTime   int64     `json:"create_time"` // Unix seconds, as the reply says
+	Menu         *Menu     `json:"menu,omitempty"`       // msgmenu
+	CardID       string    `json:"card_id,omitempty"`    // wxcard
+	ArticleID    string    `json:"article_id,omitempty"` // mpnewsarticle
+	AppID        string    `json:"app_id,omitempty"`     // miniprogrampage
+	PagePath     string    `json:"page_path,omitempty"`  // miniprogrampage
+	URL          string    `json:"url,omitempty"`        // template
+	CreateTime   int64     `json:"create_time"`          // Unix seconds, as the reply says
 	Encrypted    bool      `json:"encrypted"`
+}
+
+// Menu is a text with lines to tap (msgmenu). A tap sends the line as a text message with the item's id in bizmsgmenuid.
+type Menu struct {
+	Head  string     `json:"head,omitempty"`
+	Items []MenuItem `json:"items"`
+	Tail  string     `json:"tail,omitempty"`
+}
+
+// MenuItem is one line of a Menu.
+type MenuItem struct {
+	ID      string `json:"id"`
+	Content string `json:"content"`
 }
 
 // Article is one card of a news answer.

@@ -85,7 +85,9 @@ func encodeXML(fields []field) []byte {
 	b.WriteString("<xml>")
 	for _, f := range fields {
 		b.WriteString("<" + f.name + ">")
-		if f.number && isDecimal(f.value) {
+		if len(f.list) > 0 {
+			b.WriteString(inner(encodeXML(f.list)))
+		} else if f.number && isDecimal(f.value) {
 			b.WriteString(f.value)
 		} else {
 			b.WriteString("<![CDATA[")
@@ -96,6 +98,11 @@ func encodeXML(fields []field) []byte {
 	}
 	b.WriteString("</xml>")
 	return b.Bytes()
+}
+
+// inner is what stands between <xml> and </xml>.
+func inner(document []byte) string {
+	return strings.TrimSuffix(strings.TrimPrefix(string(document), "<xml>"), "</xml>")
 }
 
 // xmlChar drops what XML 1.0 cannot carry (section 2.2, Char).
@@ -115,6 +122,12 @@ func encodeJSON(fields []field) []byte {
 	for i, f := range fields {
 		if i > 0 {
 			b.WriteByte(',')
+		}
+		if len(f.list) > 0 { // WeChat leaves the outer element away in JSON
+			b.Write(quoted(f.list[0].name))
+			b.WriteByte(':')
+			b.Write(encodeJSON(f.list[0].list))
+			continue
 		}
 		b.Write(quoted(f.name))
 		b.WriteByte(':')

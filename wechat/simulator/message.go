@@ -31,6 +31,9 @@ type Message struct {
 	EventKey     string `json:"event_key,omitempty"` // as WeChat sends it: qrscene_… on subscribe, the bare scene on SCAN
 	Ticket       string `json:"ticket,omitempty"`    // subscribe by QR, SCAN; made up when empty
 	MenuID       string `json:"menu_id,omitempty"`   // VIEW
+	MenuItemID   string `json:"menu_item,omitempty"` // text: bizmsgmenuid, the tapped line of a msgmenu
+	TemplateID   string `json:"template,omitempty"`  // subscribe_msg_* events
+	Status       string `json:"status,omitempty"`    // subscribe_msg_popup_event: accept or reject; job results: as WeChat writes it
 
 	Latitude  float64 `json:"latitude,omitempty"`  // degrees
 	Longitude float64 `json:"longitude,omitempty"` // degrees
@@ -141,6 +144,7 @@ func (m Message) key(account, openID string) string {
 type field struct {
 	name, value string
 	number      bool
+	list        []field // not empty: an element with these inside, and no value
 }
 
 // fields is m as WeChat lays it out, from openID to the account's original id.
@@ -156,6 +160,9 @@ func (m Message) fields(originalID, openID string) []field {
 	switch m.Type {
 	case "text":
 		text("Content", m.Content)
+		if m.MenuItemID != "" {
+			text("bizmsgmenuid", m.MenuItemID)
+		}
 	case "image":
 		text("PicUrl", m.PicURL)
 		text("MediaId", m.MediaID)
@@ -212,10 +219,40 @@ func (m Message) eventFields(fs []field) []field {
 			text("EventKey", m.EventKey)
 		}
 	}
+	if list := m.subscribeMessages(); list != nil {
+		return append(fs, list...)
+	}
 	if m.MsgID != "" {
 		fs = append(fs, field{name: "MsgID", value: m.MsgID, number: true}) // job results; capital D
 	}
+	if m.Status != "" {
+		text("Status", m.Status)
+	}
 	return fs
+}
+
+// subscribeMessages is the body of subscribe_msg_* events: in XML <SubscribeMsgPopupEvent><List>…, in JSON a List at the top.
+func (m Message) subscribeMessages() []field {
+	item := []field{{name: "TemplateId", value: m.TemplateID}}
+	text := func(name, value string) { item = append(item, field{name: name, value: value}) }
+	var name string
+	switch strings.ToLower(m.Event) {
+	case EventSubscribePopup:
+		name = "SubscribeMsgPopupEvent"
+		text("SubscribeStatusString", m.Status)
+		text("PopupScene", "0")
+	case "subscribe_msg_change_event":
+		name = "SubscribeMsgChangeEvent"
+		text("SubscribeStatusString", m.Status)
+	case EventSubscribeSent:
+		name = "SubscribeMsgSentEvent"
+		text("MsgID", m.MsgID)
+		text("ErrorCode", "0")
+		text("ErrorStatus", m.Status)
+	default:
+		return nil
+	}
+	return []field{{name: name, list: []field{{name: "List", list: item}}}}
 }
 
 func degrees(v float64) string { return strconv.FormatFloat(v, 'f', 6, 64) }

@@ -56,6 +56,7 @@ type phoneUser struct {
 	Following bool   `json:"following"`
 
 	exchanges []*exchange
+	shown     []*shown
 }
 
 // exchange is one thing that a user did and all that came of it.
@@ -323,5 +324,6 @@ func (p *Platform) history(account, openID string) ([]byte, error) {
 	}
 	return mustJSON(struct {
 		Exchanges []*exchange `json:"exchanges"`
-	}{append([]*exchange{}, u.exchanges...)}), nil
+		Shown     []*shown    `json:"shown"`
+	}{append([]*exchange{}, u.exchanges...), append([]*shown{}, u.shown...)}), nil
 }

@@ -58,6 +58,17 @@ type Account struct {
 	// repeated one goes to another address than the one before.
 	MoreURLs []string
 	Format   string // xml (default) or json
+
+	// What follows is for the API side, APIHandler.
+
+	AppSecret       string         // without it, token calls are refused
+	CustomerService bool           // verified: the account may send customer-service messages; otherwise 48001
+	DailyQuota      map[string]int // calls a day by path (CallCustomSend …), where they are not WeChat's defaults; 0 is no limit
+	MinuteQuota     map[string]int // calls a minute by path; 0 is no limit
+	AllowedIPs      []string       // from which tokens may be asked for; others get 40164. Empty: from anywhere
+	Templates       []string       // template ids that exist; empty: all do
+	PermanentMedia  []string       // media ids that never expire
+	Agents          []string       // kf_account names that may be given as sender
 }
 
 // Options configure a Platform. Only Accounts is needed.
@@ -70,6 +81,10 @@ type Options struct {
 	Client        *http.Client     // a client of its own when nil; redirects are never followed
 	WitnessLimit  int              // records that Witness keeps, the newest; 100,000 when zero
 	Nodes         Nodes            // the back end's processes, for the page's panel; nil: there is no panel
+	CallbackIPs   []string         // what getcallbackip answers; loopback when empty
+	APIIPs        []string         // what get_api_domain_ip answers; loopback when empty
+	Chance        func() float64   // draws from [0,1) for faults at a rate; true chance when nil
+	Watch         func(Record)     // sees every record in order, under the log's lock: it must be quick and not call the platform
 	WitnessWriter io.Writer        // gets every record as a JSON line, in order; a slow writer slows the platform down
 }
 
@@ -87,6 +102,11 @@ type Platform struct {
 	phone      *phone
 	nodes      Nodes // nil: the page has no panel
 	msgSerial  atomic.Uint64
+
+	api         *api
+	faults      faultSet
+	callbackIPs []string
+	apiIPs      []string
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -150,12 +170,35 @@ func New(o Options) (*Platform, error) {
 	}
 	p.client, p.ownClient = platformClient(o.Client)
 	p.witness = newWitness(o.WitnessLimit, o.WitnessWriter, p.log)
+	p.witness.watch = o.Watch
+	p.openAPI(o)
 	p.phone = newPhone(p.order, p.now())
+	for user, u := range p.phone.users {
+		if u.Following {
+			p.know(user.Account, user.OpenID, true)
+		}
+	}
 	var start [8]byte
 	_, _ = rand.Read(start[:]) // never fails, see crypto/rand
 	p.msgSerial.Store(binary.BigEndian.Uint64(start[:]) >> 1)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
+}
+
+// openAPI makes the API side of the platform.
+func (p *Platform) openAPI(o Options) {
+	p.api = newAPI(p)
+	p.faults = faultSet{now: p.now, chance: o.Chance, changed: make(chan struct{})}
+	if o.Chance == nil {
+		p.faults.chance = systemChance
+	}
+	p.callbackIPs, p.apiIPs = o.CallbackIPs, o.APIIPs
+	if len(p.callbackIPs) == 0 {
+		p.callbackIPs = []string{"127.0.0.1", "::1"}
+	}
+	if len(p.apiIPs) == 0 {
+		p.apiIPs = []string{"127.0.0.1", "::1"}
+	}
 }
 
 func checkAccount(a Account) (*account, error) {

@@ -68,7 +68,11 @@ func (b *Body) UnmarshalText(text []byte) error {
 type progress struct {
 	sent     func(number int, at time.Time)
 	received func(Delivery)
+	quiet    bool // the witness does not write it down
 }
+
+// unwatched is a push that nobody watches from inside.
+var unwatched = progress{sent: func(int, time.Time) {}, received: func(Delivery) {}}
 
 // Push delivers one message of openID to the account's callback as WeChat does: POST, cut off after Options.Cutoff, delivered again
 // with a fresh timestamp and nonce but the same MsgId and CreateTime about one cut-off after the delivery before began, at most
@@ -87,7 +91,7 @@ func (p *Platform) Push(ctx context.Context, account, openID string, m Message) 
 	if m, err = p.complete(m); err != nil {
 		return Result{}, err
 	}
-	return p.push(ctx, a, openID, m, progress{sent: func(int, time.Time) {}, received: func(Delivery) {}})
+	return p.push(ctx, a, openID, m, unwatched)
 }
 
 // push is Push for a message that is complete.
@@ -104,14 +108,15 @@ func (p *Platform) push(ctx context.Context, a *account, openID string, m Messag
 	note := Record{Account: a.ID, OpenID: openID, MsgID: m.MsgID, CreateTime: m.CreateTime, Type: m.Type, Event: m.Event, EventKey: m.EventKey}
 	first := note
 	first.At, first.Kind, first.Content = started, RecordPush, m.Content
-	p.witness.add(first)
+	p.interact(a, openID, m)
+	p.note(watch, first)
 
 	result := Result{MsgID: m.MsgID, CreateTime: m.CreateTime}
 	turn := a.turn.Add(1) - 1
 	for number := 1; number <= p.deliveries; number++ {
 		delivery, answer, err := p.deliver(ctx, a, a.address(turn, number), openID, m, number, note, watch)
 		if err != nil {
-			return result, p.gaveUp(ctx, note, started, err)
+			return result, p.gaveUp(ctx, watch, note, started, err)
 		}
 		result.Deliveries = append(result.Deliveries, delivery)
 		result.Answer = answer
@@ -120,7 +125,7 @@ func (p *Platform) push(ctx context.Context, a *account, openID string, m Messag
 		}
 		if number < p.deliveries {
 			if err := p.waitUntil(ctx, delivery.At.Add(p.cutoff)); err != nil {
-				return result, p.gaveUp(ctx, note, started, err)
+				return result, p.gaveUp(ctx, watch, note, started, err)
 			}
 		}
 	}
@@ -133,19 +138,26 @@ func (p *Platform) push(ctx context.Context, a *account, openID string, m Messag
 	result.Elapsed = ended.Sub(started)
 	note.At, note.Kind, note.Outcome, note.Banner = ended, RecordEnd, last, result.Banner
 	note.ElapsedMS = milliseconds(result.Elapsed)
-	p.witness.add(note)
+	p.note(watch, note)
 	return result, nil
 }
 
+// note writes a record of a push down, unless it is a quiet one.
+func (p *Platform) note(watch progress, r Record) {
+	if !watch.quiet {
+		p.witness.add(r)
+	}
+}
+
 // gaveUp notes a push that the caller, not the back end, ended.
-func (p *Platform) gaveUp(ctx context.Context, note Record, started time.Time, err error) error {
+func (p *Platform) gaveUp(ctx context.Context, watch progress, note Record, started time.Time, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	ended := p.now()
 	note.At, note.Kind, note.Detail = ended, RecordEnd, "given up: "+err.Error()
 	note.ElapsedMS = milliseconds(ended.Sub(started))
-	p.witness.add(note)
+	p.note(watch, note)
 	return err
 }
 
@@ -167,7 +179,7 @@ func (p *Platform) deliver(
 	if len(a.MoreURLs) > 0 {
 		note.Host = req.URL.Host
 	}
-	p.witness.add(note)
+	p.note(watch, note)
 	watch.sent(number, d.At)
 
 	var answer *Answer
@@ -200,7 +212,7 @@ func (p *Platform) deliver(
 	note.At, note.Kind = ended, RecordReceived
 	note.Outcome, note.Status, note.Answer, note.Detail = d.Outcome, d.Status, answer, d.Detail
 	note.ElapsedMS = milliseconds(d.Elapsed)
-	p.witness.add(note)
+	p.note(watch, note)
 	watch.received(d)
 	return d, answer, nil
 }

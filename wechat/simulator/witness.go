@@ -20,6 +20,23 @@ const (
 	RecordEnd       RecordKind = "end"       // what the user saw at last: an answer, silence or the banner; or the push was given up
 )
 
+// The kinds of the API. A call that has an effect has a record of that at the very moment of the effect, and like every call one of
+// kind api at its end; both carry the same rid.
+const (
+	RecordAPI       RecordKind = "api"       // a call ended: ErrCode, Effect, Fault; Status 0: the caller got no answer
+	RecordToken     RecordKind = "token"     // a new token was issued: Generation
+	RecordCustom    RecordKind = "custom"    // the user's phone showed a customer-service message: Answer, Grant, GrantLeft
+	RecordTyping    RecordKind = "typing"    // the user's phone showed, or stopped showing, that an answer is being written: Detail
+	RecordTemplate  RecordKind = "template"  // the user's phone showed a template message: MsgID, Answer
+	RecordSubscribe RecordKind = "subscribe" // the user's phone showed a subscription message: MsgID, Answer
+	RecordFault     RecordKind = "fault"     // a fault was injected or cleared, or tokens were made invalid: Detail
+)
+
+// OfMessage tells whether records of this kind tell the story of one message that a user sent: push, sent, received and end.
+func (k RecordKind) OfMessage() bool {
+	return k == RecordPush || k == RecordSent || k == RecordReceived || k == RecordEnd
+}
+
 // Record is one line of the platform's own log. It is written before what it tells can have an effect (push, sent), or right
 // after (received, end), so the order of records is the order of events.
 type Record struct {
@@ -39,9 +56,20 @@ type Record struct {
 	Outcome    Outcome    `json:"outcome,omitempty"`    // received; end: of the last delivery
 	Status     int        `json:"status,omitempty"`     // HTTP status, where there was one
 	ElapsedMS  float64    `json:"elapsed_ms,omitempty"` // received: since sent; end: since push
-	Answer     *Answer    `json:"answer,omitempty"`     // received
+	Answer     *Answer    `json:"answer,omitempty"`     // received; custom, template, subscribe; api of custom send
 	Banner     bool       `json:"banner,omitempty"`     // end
 	Detail     string     `json:"detail,omitempty"`
+
+	// Of the API alone.
+	Call       string  `json:"call,omitempty"`       // path
+	RID        string  `json:"rid,omitempty"`        // the same in errmsg
+	ErrCode    int     `json:"errcode,omitempty"`    // as answered; 0 is ok, if Status is 200
+	Generation uint64  `json:"generation,omitempty"` // of the token that was used or issued; 0: none, or unknown
+	Effect     bool    `json:"effect,omitempty"`     // the call did something, whether or not the caller learnt it
+	Grant      Trigger `json:"grant,omitempty"`      // which grant a customer-service message used
+	GrantLeft  int     `json:"grant_left,omitempty"` // messages left of it afterwards
+	Fault      string  `json:"fault,omitempty"`      // ids of the faults that it met
+	TemplateID string  `json:"template_id,omitempty"`
 }
 
 // witness is the append-only log. Memory holds the newest limit records; the writer gets all.
@@ -52,6 +80,7 @@ type witness struct {
 	records []Record
 	enc     *json.Encoder // nil without a writer, or after it failed
 	log     *slog.Logger
+	watch   func(Record) // nil: nobody watches
 }
 
 func newWitness(limit int, w io.Writer, log *slog.Logger) *witness {
@@ -72,6 +101,9 @@ func (w *witness) add(r Record) {
 		w.records = append(w.records[:0], w.records[w.limit:]...)
 	}
 	w.records = append(w.records, r)
+	if w.watch != nil {
+		w.watch(r)
+	}
 	if w.enc == nil {
 		return
 	}
