@@ -32,9 +32,9 @@ func Unescape(raw []byte) string {
 			out = utf8.AppendRune(out, r)
 			raw = raw[size:]
 		default:
-			size := bytes.IndexAny(raw[1:], "&<") + 1
-			if size == 0 {
-				size = len(raw)
+			size := 1 // a loop: references may stand close to each other, and the search of bytes.IndexAny is slow to start
+			for size < len(raw) && raw[size] != '&' && raw[size] != '<' {
+				size++
 			}
 			out = appendLines(out, raw[:size])
 			raw = raw[size:]
@@ -60,17 +60,21 @@ func appendLines(out, text []byte) []byte {
 
 // validReferences tells whether every & in text begins a reference that XML knows without a DTD.
 func validReferences(text []byte) bool {
-	for {
-		amp := bytes.IndexByte(text, '&')
-		if amp < 0 {
-			return true
+	for len(text) > 0 {
+		if text[0] != '&' { // a search only where there is something to skip: references may stand side by side
+			amp := bytes.IndexByte(text, '&')
+			if amp < 0 {
+				return true
+			}
+			text = text[amp:]
 		}
-		_, size := reference(text[amp:])
+		_, size := reference(text)
 		if size == 0 {
 			return false
 		}
-		text = text[amp+size:]
+		text = text[size:]
 	}
+	return true
 }
 
 // reference reads the reference at the beginning of text: its character and its length, 0 for none.
