@@ -83,6 +83,8 @@ func (l *Log) TakeUp(ctx context.Context, id string, r *messages.Redriven) (take
 		switch {
 		case errors.Is(err, ErrNoLetter):
 			return false, nil // a leader that lags may say so too: the letter then stays open, and is listed
+		case errors.Is(err, ErrBadLetter):
+			return false, nil // nor could anybody run it
 		case err != nil:
 			return false, err
 		}

@@ -177,5 +177,14 @@ func (s *letterScan) take(msg jetstream.Msg) (full bool, err error) {
 	return meta.NumPending > 0 && (len(s.page.Letters) >= s.limit || s.page.Scanned >= pageScan), nil
 }
 
+// DeadEnd is the revision of the newest version of any letter: what is buried or taken up later has a higher one.
+func (l *Log) DeadEnd(ctx context.Context) (uint64, error) {
+	info, err := l.info(ctx, l.dead)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
 // Partitions is how many partitions the log has.
 func (l *Log) Partitions() int { return l.opts.Partitions }
