@@ -2,7 +2,9 @@ package wechat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 
 	"hongyan/messages"
 )
@@ -14,10 +16,10 @@ var Success = []byte("success")
 const maxArticles = 8
 
 // EncodeReply is the passive reply to in with answer a, in the format of its push, with To and From swapped; createTime is in
-// Unix seconds. An answer that WeChat would show as a fault banner, because it is nil, empty, without its media id, or for
-// nobody, becomes Success; a text over MaxTextBytes is cut (callers who want the rest cut it themselves, see CutText), and
-// articles over WeChat's number are left out. The error is one for an answer of a kind that has no passive reply: it can only be
-// sent as a customer-service message (see Passive).
+// Unix seconds. An answer that WeChat would show as a fault banner (see Shows), and one for nobody, becomes Success; a text over
+// MaxTextBytes is cut (callers who want the rest cut it themselves, see SplitText), and articles over WeChat's number are left
+// out. The error is one for an answer of a kind that has no passive reply: it can only be sent as a customer-service message
+// (see Passive).
 func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]byte, error) {
 	if in.GetOpenId() == "" {
 		return Success, nil
@@ -25,13 +27,14 @@ func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]
 	if !Passive(a) {
 		return nil, fmt.Errorf("answer %T has no passive reply: send it as a customer-service message", a.GetContent())
 	}
+	if !Shows(a) {
+		return Success, nil
+	}
 	w := newWriter(in.GetFormat(), sizeHint(a))
 	w.text("ToUserName", in.GetOpenId())
 	w.text("FromUserName", in.GetToUser())
 	w.number("CreateTime", createTime)
-	if !w.answer(a, in.GetKind().IsEvent()) {
-		return Success, nil
-	}
+	w.answer(a, in.GetKind().IsEvent())
 	return w.finish(), nil
 }
 
@@ -40,32 +43,37 @@ func EncodeReply(in *messages.Inbound, a *messages.Answer, createTime int64) ([]
 func Shows(a *messages.Answer) bool {
 	switch c := a.GetContent().(type) {
 	case *messages.Answer_Text:
-		return strings.TrimFunc(c.Text.GetContent(), invisible) != ""
+		return !blank(c.Text.GetContent())
 	case *messages.Answer_Image:
-		return c.Image.GetMediaId() != ""
+		return !blank(c.Image.GetMediaId())
 	case *messages.Answer_Voice:
-		return c.Voice.GetMediaId() != ""
+		return !blank(c.Voice.GetMediaId())
 	case *messages.Answer_Video:
-		return c.Video.GetMediaId() != ""
+		return !blank(c.Video.GetMediaId())
 	case *messages.Answer_Music:
-		return c.Music.GetThumbMediaId() != ""
+		return !blank(c.Music.GetThumbMediaId())
 	case *messages.Answer_News:
-		return len(c.News.GetArticles()) > 0
+		return slices.ContainsFunc(c.News.GetArticles(), articleShows)
 	case *messages.Answer_Transfer:
 		return true
 	case *messages.Answer_Menu:
-		return len(c.Menu.GetOptions()) > 0 || strings.TrimFunc(c.Menu.GetHead()+c.Menu.GetTail(), invisible) != ""
+		return len(c.Menu.GetOptions()) > 0 || !blank(c.Menu.GetHead()+c.Menu.GetTail())
 	case *messages.Answer_MpNews:
-		return c.MpNews.GetMediaId() != ""
+		return !blank(c.MpNews.GetMediaId())
 	case *messages.Answer_MpNewsArticle:
-		return c.MpNewsArticle.GetArticleId() != ""
+		return !blank(c.MpNewsArticle.GetArticleId())
 	case *messages.Answer_Card:
-		return c.Card.GetCardId() != ""
+		return !blank(c.Card.GetCardId())
 	case *messages.Answer_MiniProgramPage:
-		return c.MiniProgramPage.GetAppId() != "" && c.MiniProgramPage.GetThumbMediaId() != ""
+		return !blank(c.MiniProgramPage.GetAppId()) && !blank(c.MiniProgramPage.GetThumbMediaId())
 	default:
 		return false
 	}
+}
+
+// articleShows tells whether anything of an article is seen: a link alone is not.
+func articleShows(a *messages.Article) bool {
+	return !blank(a.GetTitle()) || !blank(a.GetDescription()) || !blank(a.GetPicUrl())
 }
 
 // Passive tells whether the answer is of a kind that WeChat takes as a passive reply (wechat-protocol §3). The others can only be
@@ -80,24 +88,17 @@ func Passive(a *messages.Answer) bool {
 	}
 }
 
-// answer writes MsgType and body. It returns false for an answer that must not be sent.
-func (w *writer) answer(a *messages.Answer, toEvent bool) bool {
+// answer writes MsgType and body of an answer that shows.
+func (w *writer) answer(a *messages.Answer, toEvent bool) {
 	switch c := a.GetContent().(type) {
 	case *messages.Answer_Text:
-		head, _ := CutText(c.Text.GetContent(), MaxTextBytes)
-		if strings.TrimFunc(head, invisible) == "" {
-			return false
-		}
 		w.text("MsgType", "text")
-		w.text("Content", head)
+		w.text("Content", firstText(c.Text.GetContent()))
 	case *messages.Answer_Image:
-		return w.media("image", "Image", c.Image.GetMediaId())
+		w.media("image", "Image", c.Image.GetMediaId())
 	case *messages.Answer_Voice:
-		return w.media("voice", "Voice", c.Voice.GetMediaId())
+		w.media("voice", "Voice", c.Voice.GetMediaId())
 	case *messages.Answer_Video:
-		if c.Video.GetMediaId() == "" {
-			return false
-		}
 		w.text("MsgType", "video")
 		w.open("Video")
 		w.text("MediaId", c.Video.GetMediaId())
@@ -105,9 +106,6 @@ func (w *writer) answer(a *messages.Answer, toEvent bool) bool {
 		w.text("Description", c.Video.GetDescription())
 		w.close("Video")
 	case *messages.Answer_Music:
-		if c.Music.GetThumbMediaId() == "" {
-			return false
-		}
 		w.text("MsgType", "music")
 		w.open("Music")
 		w.text("Title", c.Music.GetTitle())
@@ -117,44 +115,48 @@ func (w *writer) answer(a *messages.Answer, toEvent bool) bool {
 		w.text("ThumbMediaId", c.Music.GetThumbMediaId())
 		w.close("Music")
 	case *messages.Answer_News:
-		return w.news(c.News.GetArticles(), toEvent)
+		w.news(c.News.GetArticles(), toEvent)
 	case *messages.Answer_Transfer:
 		w.text("MsgType", "transfer_customer_service")
-		if agent := c.Transfer.GetKfAccount(); agent != "" {
+		if agent := c.Transfer.GetKfAccount(); !blank(agent) {
 			w.open("TransInfo")
 			w.text("KfAccount", agent)
 			w.close("TransInfo")
 		}
-	default:
-		return false
 	}
-	return true
 }
 
-func (w *writer) media(msgType, element, id string) bool {
-	if id == "" {
-		return false
+// firstText is what fits of a text that has something to see, and has itself something to see.
+func firstText(text string) string {
+	head, _ := CutText(text, MaxTextBytes)
+	if blank(head) {
+		head, _ = CutText(strings.TrimLeftFunc(text, invisible), MaxTextBytes)
 	}
+	return head
+}
+
+func (w *writer) media(msgType, element, id string) {
 	w.text("MsgType", msgType)
 	w.open(element)
 	w.text("MediaId", id)
 	w.close(element)
-	return true
 }
 
-func (w *writer) news(articles []*messages.Article, toEvent bool) bool {
+func (w *writer) news(articles []*messages.Article, toEvent bool) {
 	limit := 1
 	if toEvent {
 		limit = maxArticles
 	}
-	articles = articles[:min(len(articles), limit)]
-	if len(articles) == 0 {
-		return false
+	shown := make([]*messages.Article, 0, limit)
+	for _, a := range articles {
+		if len(shown) < limit && articleShows(a) {
+			shown = append(shown, a)
+		}
 	}
 	w.text("MsgType", "news")
-	w.number("ArticleCount", int64(len(articles)))
+	w.number("ArticleCount", int64(len(shown)))
 	w.openList("Articles")
-	for _, a := range articles {
+	for _, a := range shown {
 		w.openItem()
 		w.text("Title", a.GetTitle())
 		w.text("Description", a.GetDescription())
@@ -163,7 +165,6 @@ func (w *writer) news(articles []*messages.Article, toEvent bool) bool {
 		w.closeItem()
 	}
 	w.closeList("Articles")
-	return true
 }
 
 // sizeHint is about how long the reply will be, in bytes. Only texts are long and frequent enough to matter.
@@ -171,5 +172,16 @@ func sizeHint(a *messages.Answer) int {
 	return 384 + min(len(a.GetText().GetContent()), MaxTextBytes)
 }
 
-// invisible is what leaves an empty bubble: blanks, and the control characters that are not written.
-func invisible(r rune) bool { return r <= ' ' || r == 0xFFFE || r == 0xFFFF }
+// blank tells a value with nothing to see in it.
+func blank(s string) bool { return strings.TrimFunc(s, invisible) == "" }
+
+// invisible is what leaves an empty bubble: blanks of all scripts, what has no width, and the control characters that are not
+// written.
+func invisible(r rune) bool {
+	switch r {
+	case '\u200B', '\u200C', '\u200D', '\u2060', '\uFEFF', 0xFFFE, 0xFFFF:
+		return true
+	default:
+		return r < ' ' || unicode.IsSpace(r)
+	}
+}

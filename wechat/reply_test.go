@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	stdxml "encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -196,6 +199,121 @@ func TestReplyRoundTrip(t *testing.T) {
 	})
 }
 
+// drawAnswer is any answer that can be a passive reply, good or not.
+func drawAnswer(t *rapid.T) *messages.Answer {
+	words := rapid.SliceOfN(rapid.SampledFrom([]string{
+		"]]>", "]", "<a href=\"u\">", "&lt;", `"`, `\`, "\x02", "\n", " ", "你好", "\xff", "😀", "\u3000", "x",
+	}), 0, 8)
+	text := func(name string) string { return strings.Join(words.Draw(t, name), "") }
+	article := func() *messages.Article {
+		return &messages.Article{Title: text("title"), Description: text("description"), PicUrl: text("picture"), Url: text("url")}
+	}
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
+		return textAnswer(text("content"))
+	case 1:
+		return &messages.Answer{Content: &messages.Answer_Image{Image: &messages.MediaAnswer{MediaId: text("media")}}}
+	case 2:
+		return &messages.Answer{Content: &messages.Answer_Voice{Voice: &messages.MediaAnswer{MediaId: text("media")}}}
+	case 3:
+		return &messages.Answer{Content: &messages.Answer_Video{Video: &messages.VideoAnswer{
+			MediaId: text("media"), Title: text("title"), Description: text("description"),
+		}}}
+	case 4:
+		return &messages.Answer{Content: &messages.Answer_Music{Music: &messages.MusicAnswer{
+			Title: text("title"), Description: text("description"), MusicUrl: text("url"), HqMusicUrl: text("hq"), ThumbMediaId: text("thumb"),
+		}}}
+	case 5:
+		news := &messages.NewsAnswer{}
+		for range rapid.IntRange(0, 10).Draw(t, "articles") {
+			news.Articles = append(news.Articles, article())
+		}
+		return &messages.Answer{Content: &messages.Answer_News{News: news}}
+	default:
+		return &messages.Answer{Content: &messages.Answer_Transfer{Transfer: &messages.TransferAnswer{KfAccount: text("agent")}}}
+	}
+}
+
+// leavesOf are the leaves of a reply in JSON, as meaning gives them of one in XML.
+func leavesOf(t interface{ Fatalf(string, ...any) }, body []byte) []string {
+	d := json.NewDecoder(bytes.NewReader(body))
+	var leaves []string
+	var read func(path string)
+	read = func(path string) {
+		token, err := d.Token()
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		switch token {
+		case json.Delim('{'):
+			for d.More() {
+				key, err := d.Token()
+				if err != nil {
+					t.Fatalf("%s: %v", body, err)
+				}
+				read(path + "/" + key.(string)) //nolint:forcetypeassert // keys are strings
+			}
+		case json.Delim('['):
+			for d.More() {
+				read(path + "/item")
+			}
+		default:
+			leaves = append(leaves, path+"="+strings.Trim(fmt.Sprint(token), " \t\r\n"))
+			return
+		}
+		if _, err := d.Token(); err != nil { // the closing bracket
+			t.Fatalf("%s: %v", body, err)
+		}
+	}
+	read("xml")
+	if d.More() {
+		t.Fatalf("%s: bytes after the object", body)
+	}
+	return leaves
+}
+
+// Whatever an answer holds: what WeChat would show is a well-formed reply that means the same in both forms to parsers that nobody
+// here wrote, with at most the articles that WeChat takes; all else is a bare success.
+func TestAnyReply(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a := drawAnswer(t)
+		in := &messages.Inbound{OpenId: "o1", ToUser: "gh_1", Kind: messages.Kind_KIND_TEXT}
+		limit := 1
+		if rapid.Bool().Draw(t, "to an event") {
+			in.Kind, limit = messages.Kind_KIND_CLICK, 8
+		}
+		xml, err := wechat.EncodeReply(in, a, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Format = messages.Format_FORMAT_JSON
+		js, err := wechat.EncodeReply(in, a, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !wechat.Shows(a) {
+			if string(xml) != "success" || string(js) != "success" {
+				t.Fatalf("%v shows nothing, but is %s and %s", a, xml, js)
+			}
+			return
+		}
+		x, j := meaning(t, xml), leavesOf(t, js)
+		if !slices.Equal(x, j) {
+			t.Fatalf("%v is\n%q\nand\n%q", a, x, j)
+		}
+		if x[0] != "xml/ToUserName=o1" || x[1] != "xml/FromUserName=gh_1" || x[2] != "xml/CreateTime=9" {
+			t.Fatalf("head: %q", x)
+		}
+		if news := a.GetNews(); news != nil {
+			items := bytes.Count(xml, []byte("<item>"))
+			if items < 1 || items > limit || x[4] != "xml/ArticleCount="+strconv.Itoa(items) {
+				t.Fatalf("%d articles of %d: %s", items, len(news.GetArticles()), xml)
+			}
+		}
+	})
+}
+
 func BenchmarkEncodeReply(b *testing.B) {
 	in := &messages.Inbound{OpenId: "olPjZjsXuQPJoV0HlruZkNzKc91E", ToUser: "gh_a96a4a619366", Kind: messages.Kind_KIND_TEXT}
 	a := answer(b, `text:{content:"您好！请问有什么可以帮您？"}`)
@@ -215,21 +333,26 @@ func TestShows(t *testing.T) {
 		answer *messages.Answer
 		want   bool
 	}{
-		"nil":              {nil, false},
-		"nothing":          {&messages.Answer{}, false},
-		"text":             {answer(t, `text: {content: "hi"}`), true},
-		"blank text":       {answer(t, `text: {content: " \n\001"}`), false},
-		"image":            {answer(t, `image: {media_id: "m"}`), true},
-		"image without id": {answer(t, `image: {}`), false},
-		"voice":            {answer(t, `voice: {media_id: "m"}`), true},
-		"voice without id": {answer(t, `voice: {}`), false},
-		"video":            {answer(t, `video: {media_id: "m"}`), true},
-		"video without id": {answer(t, `video: {title: "t"}`), false},
-		"music":            {answer(t, `music: {thumb_media_id: "m"}`), true},
-		"music without id": {answer(t, `music: {title: "t"}`), false},
-		"news":             {answer(t, `news: {articles: {title: "t"}}`), true},
-		"no articles":      {answer(t, `news: {}`), false},
-		"transfer":         {answer(t, `transfer: {}`), true},
+		"nil":               {nil, false},
+		"nothing":           {&messages.Answer{}, false},
+		"text":              {answer(t, `text: {content: "hi"}`), true},
+		"blank text":        {answer(t, `text: {content: " \n\001"}`), false},
+		"wide blanks":       {textAnswer("\u3000\u00a0\u200b\ufeff"), false},
+		"blanks, then text": {textAnswer(strings.Repeat("\u3000\n", wechat.MaxTextBytes) + "hi"), true},
+		"image":             {answer(t, `image: {media_id: "m"}`), true},
+		"image without id":  {answer(t, `image: {}`), false},
+		"voice":             {answer(t, `voice: {media_id: "m"}`), true},
+		"voice without id":  {answer(t, `voice: {}`), false},
+		"video":             {answer(t, `video: {media_id: "m"}`), true},
+		"video without id":  {answer(t, `video: {title: "t"}`), false},
+		"music":             {answer(t, `music: {thumb_media_id: "m"}`), true},
+		"music without id":  {answer(t, `music: {title: "t"}`), false},
+		"news":              {answer(t, `news: {articles: {title: "t"}}`), true},
+		"no articles":       {answer(t, `news: {}`), false},
+		"empty article":     {answer(t, `news: {articles: {url: "u"} articles: {title: " "}}`), false},
+		"second article":    {answer(t, `news: {articles: {} articles: {pic_url: "p"}}`), true},
+		"image of blanks":   {answer(t, `image: {media_id: " \n"}`), false},
+		"transfer":          {answer(t, `transfer: {}`), true},
 	} {
 		body, err := wechat.EncodeReply(in, tt.answer, 1)
 		if err != nil {

@@ -34,7 +34,7 @@ func SealReply(
 
 // visible drops what the writer would drop or a parser would change.
 func visible(r rune) rune {
-	if invisible(r) {
+	if r <= ' ' || r == 0xFFFE || r == 0xFFFF {
 		return -1
 	}
 	return r

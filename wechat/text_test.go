@@ -1,6 +1,7 @@
 package wechat_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -52,6 +53,59 @@ func TestCutTextKeepsAll(t *testing.T) {
 			parts = append(parts, head)
 			if rest == "" {
 				break
+			}
+		}
+		if got, want := strings.Join(parts, ""), strings.ToValidUTF8(s, "\uFFFD"); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestSplitText(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		s     string
+		limit int
+		want  []string
+	}{
+		{"", 10, nil},
+		{"汉字", 6, []string{"汉字"}},
+		{"汉字汉", 6, []string{"汉字", "汉"}},
+		{"汉字", 0, []string{"汉", "字"}},
+		{"😀😀", -1, []string{"😀", "😀"}},
+		{"aaaaaaaa\nb ccc", 12, []string{"aaaaaaaa\n", "b ccc"}},
+		{"a\nbbbbbbbbbbbb", 12, []string{"a\nbbbbbbbbbb", "bb"}},                             // too far in front
+		{"aaaaaaaaaa\n。b ccc", 15, []string{"aaaaaaaaaa\n", "。b ccc"}},                       // a line end goes before a sentence end
+		{"今天天气很好！你呢，吃了", 27, []string{"今天天气很好！", "你呢，吃了"}},                                   // its last third begins at byte 18
+		{"一二三。一二三？四五六七八", 27, []string{"一二三。一二三？", "四五六七八"}},                                 // the last of two
+		{"一二三。四五六七八九十一", 27, []string{"一二三。四五六七八", "九十一"}},                                   // in the first two thirds
+		{"123456789 <a href=\"u\">v</a>", 15, []string{"123456789 <a hr", "ef=\"u\">v</a>"}}, // the link begins too early
+		{"1234567890 1<a href=\"u\">v</a>", 18, []string{"1234567890 1<a hre", "f=\"u\">v</a>"}},
+		{"1234567890 12<a href=\"u\">v</a>", 18, []string{"1234567890 12", "<a href=\"u\">v</a>"}},
+		{"12345 <a href=\"u\">v</a>。89", 26, []string{"12345 <a href=\"u\">v</a>。", "89"}},
+		{"一二三四五六。<a href=\"u。\">v</a>", 30, []string{"一二三四五六。", "<a href=\"u。\">v</a>"}}, // the end within the link does not count
+		{"a\xffb", 4, []string{"a\uFFFD", "b"}},
+	} {
+		if got := wechat.SplitText(c.s, c.limit); !slices.Equal(got, c.want) {
+			t.Errorf("SplitText(%q, %d) = %q, want %q", c.s, c.limit, got, c.want)
+		}
+	}
+}
+
+func TestSplitTextKeepsAll(t *testing.T) {
+	t.Parallel()
+	pieces := rapid.SampledFrom([]string{"a", "汉", "😀", "\n", "。", "！", "？", ". ", "\xff", "é", `<a href="x">`, "</a>"})
+	rapid.Check(t, func(t *rapid.T) {
+		s := strings.Join(rapid.SliceOf(pieces).Draw(t, "pieces"), "")
+		limit := rapid.IntRange(-1, 40).Draw(t, "limit")
+		parts := wechat.SplitText(s, limit)
+		for i, part := range parts {
+			if part == "" || len(part) > max(limit, 4) || !utf8.ValidString(part) {
+				t.Fatalf("part %q of %q", part, parts)
+			}
+			// No more parts than are needed: each is more than two thirds full, but for what a rune's border takes.
+			if i < len(parts)-1 && len(part) < max(limit, 4)*2/3-3 {
+				t.Fatalf("part %q of %q is too short", part, parts)
 			}
 		}
 		if got, want := strings.Join(parts, ""), strings.ToValidUTF8(s, "\uFFFD"); got != want {
