@@ -56,6 +56,7 @@ type Account struct {
 type Options struct {
 	Node       string
 	Accounts   map[string]Account
+	Official   map[string]AccountSettings // those that may call WeChat's API
 	Log        Log
 	Graveyard  Graveyard
 	Store      state.Store

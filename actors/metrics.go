@@ -25,6 +25,7 @@ type metrics struct {
 	commitErrors, stepDowns                 *prometheus.CounterVec // by reason
 	repairs                                 *prometheus.CounterVec // by record
 	queue, bot, commit, barrier, offer, all prometheus.Observer    // stages
+	official                                *officialMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"stage"})
 	m := &metrics{
+		official:         newOfficialMetrics(reg),
 		online:           gauge("wechat_online_users", "Users whose actor is in memory on this node."),
 		queueLength:      gauge("wechat_message_queue_length", "Log entries of this node's partitions that are not settled."),
 		processed:        counter("wechat_messages_processed_total", "Messages that reached their end."),

@@ -262,7 +262,7 @@ func (p *partition) activate(ctx actor.Context, m *messages.Activate) {
 		return
 	}
 	user := messages.User{Account: m.GetAccount(), OpenID: m.GetOpenId()}
-	if _, ok := p.Accounts[user.Account]; !ok {
+	if !p.serves(user) {
 		ctx.Respond(&messages.Activated{Error: "account " + user.Account + " is not configured"})
 		return
 	}

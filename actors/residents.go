@@ -28,7 +28,7 @@ func (p *partition) spawn(ctx actor.Context, user messages.User, r *resident) {
 		return // respawnDue does it
 	}
 	// No name: proto.actor logs the ids of actors, and a user's name must not stand in a log.
-	r.pid = ctx.Spawn(actor.PropsFromProducer(func() actor.Actor { return newUser(p.shared, user) }))
+	r.pid = ctx.Spawn(actor.PropsFromProducer(p.producer(user)))
 	p.byPID(r.pid, user)
 	for _, rec := range r.entries {
 		ctx.Send(r.pid, p.delivery(rec))
