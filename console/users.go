@@ -15,7 +15,7 @@ type Failure struct {
 }
 
 // FailureDetail says what went wrong. Codes are append-only: unauthorised, not_found, unavailable, timeout, internal,
-// no_such_call, no_console.
+// no_such_call, no_console, bad_request.
 type FailureDetail struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

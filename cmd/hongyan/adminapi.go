@@ -47,6 +47,11 @@ type adminReply struct {
 
 // askNode sends one request to the admin listener of the configured node, with the token that the method needs.
 func askNode(ctx context.Context, cfg *config.Config, method, path string) (adminReply, error) {
+	return tellNode(ctx, cfg, method, path, http.NoBody)
+}
+
+// tellNode is askNode with a JSON body.
+func tellNode(ctx context.Context, cfg *config.Config, method, path string, content io.Reader) (adminReply, error) {
 	base, err := adminBase(cfg.Listen.Admin)
 	if err != nil {
 		return adminReply{}, err
@@ -60,7 +65,7 @@ func askNode(ctx context.Context, cfg *config.Config, method, path string) (admi
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, base+path, http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
 		return adminReply{}, err
 	}

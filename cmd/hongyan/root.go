@@ -22,6 +22,7 @@ var commands = []func() *cobra.Command{
 	newNodesCommand,
 	newPartitionsCommand,
 	newUserCommand,
+	newDeadCommand,
 	newBenchCommand,
 	newVersionCommand,
 	newCompletionCommand,

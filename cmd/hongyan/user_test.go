@@ -91,7 +91,8 @@ func adminNode(t *testing.T, token string) (file string) {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state}, Gather: registry,
+	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state},
+		Dead: struct{ console.DeadLetters }{}, Log: struct{ console.Log }{}, Gather: registry,
 		Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now, AdminToken: token})
 	if err != nil {
 		t.Fatal(err)
