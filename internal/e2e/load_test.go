@@ -77,7 +77,7 @@ func under(records []simulator.Record) map[string]int {
 			out[id] = r.Number
 		case simulator.RecordEnd:
 			delete(out, id)
-		case simulator.RecordReceived, simulator.RecordHandshake:
+		default:
 		}
 	}
 	return out

@@ -38,6 +38,10 @@ const heartbeat = 15 * time.Second
 //	POST /api/push     {account, openid, message}: the user does something
 //	POST /api/users    {account, openid}: add a user; an empty openid is chosen
 //	POST /api/media    {data}: keep a picture (base64), served under /media/{id}
+//	GET  /api/faults   what is injected into the API
+//	POST /api/faults   a Fault: the API fails in one more way; answers with its id
+//	DELETE /api/faults and /api/faults/{id}: end all faults, or one
+//	POST /api/receiving {account, openid, on}: the user switches receiving of the account's messages off or on
 //
 // All addresses in the page are relative, so it works under any prefix with http.StripPrefix. POSTs need the content type
 // application/json and must not come from another site. There is no login: serve it on loopback, or behind one.
@@ -58,6 +62,11 @@ func (p *Platform) Handler() http.Handler {
 	mux.HandleFunc("POST /api/push", accept(p.servePush))
 	mux.HandleFunc("POST /api/users", accept(p.serveUsers))
 	mux.HandleFunc("POST /api/media", accept(p.serveNewMedia))
+	mux.HandleFunc("GET /api/faults", func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, p.listFaults()) })
+	mux.HandleFunc("POST /api/faults", accept(p.serveFault))
+	mux.HandleFunc("DELETE /api/faults", p.serveClear)
+	mux.HandleFunc("DELETE /api/faults/{id}", p.serveClear)
+	mux.HandleFunc("POST /api/receiving", accept(p.serveReceiving))
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -148,6 +157,38 @@ type userRequest struct {
 func (p *Platform) serveUsers(in userRequest) (int, any, error) {
 	u, err := p.addUser(in.Account, in.OpenID)
 	return http.StatusCreated, u, err
+}
+
+// serveFault injects one fault; invalidations are over at once and have no id.
+func (p *Platform) serveFault(in Fault) (int, any, error) {
+	id, err := p.Inject(in)
+	return http.StatusCreated, map[string]string{"id": id}, err
+}
+
+// serveClear ends one fault or all of them and answers with what is left.
+func (p *Platform) serveClear(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if p.Clear(id) == 0 && id != "" {
+		respondError(w, http.StatusNotFound, fmt.Errorf("there is no fault %q", id))
+		return
+	}
+	respond(w, http.StatusOK, p.listFaults())
+}
+
+func (p *Platform) listFaults() []byte {
+	return mustJSON(struct {
+		Faults []Fault `json:"faults"`
+	}{p.Faults()})
+}
+
+type receivingRequest struct {
+	Account string `json:"account"`
+	OpenID  string `json:"openid"`
+	On      bool   `json:"on"`
+}
+
+func (p *Platform) serveReceiving(in receivingRequest) (int, any, error) {
+	return http.StatusOK, map[string]bool{"on": in.On}, p.SetReceiving(in.Account, in.OpenID, in.On)
 }
 
 type mediaRequest struct {
