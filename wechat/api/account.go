@@ -266,10 +266,15 @@ func (c *Client) LookupRID(ctx context.Context, token, rid string) (RequestRecor
 	}, nil
 }
 
-// credentials are tokens and secrets in a query or a JSON body.
-var credentials = regexp.MustCompile(`(?i)("?\b(?:access_token|appsecret|secret)\b"?\s*[=:]\s*"?)[^"&\s,}]+`)
+// Tokens and secrets in a query, and in a JSON body.
+var (
+	inQuery = regexp.MustCompile(`(?i)\b(access_token|appsecret|secret)=[^&\s"]*`)
+	inJSON  = regexp.MustCompile(`(?i)("(?:access_token|appsecret|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"`)
+)
 
-func hideCredentials(text string) string { return credentials.ReplaceAllString(text, "$1***") }
+func hideCredentials(text string) string {
+	return inJSON.ReplaceAllString(inQuery.ReplaceAllString(text, "$1=***"), `$1"***"`)
+}
 
 type ridAnswer struct {
 	Request *struct {

@@ -125,8 +125,8 @@ func (c *Client) blame(ctx context.Context, h *host, e *Error, waited time.Durat
 
 // attempt asks one host and reads its answer. left is how many hosts there are to ask with this one: a repeatable call leaves them
 // their share of the time.
-func (c *Client) attempt(ctx context.Context, call call, h *host, left int) *Error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (c *Client) attempt(whole context.Context, call call, h *host, left int) *Error {
+	ctx, cancel := context.WithCancelCause(whole)
 	end := func() { cancel(nil) }
 	if deadline, ok := ctx.Deadline(); ok && call.repeatable && left > 1 {
 		share := time.Until(deadline) / time.Duration(left)
@@ -137,13 +137,13 @@ func (c *Client) attempt(ctx context.Context, call call, h *host, left int) *Err
 	resp, err := c.transport.RoundTrip(c.request(w.watch(ctx), call, h))
 	if err != nil {
 		end()
-		return c.broken(ctx, call, h, 0, err, !w.written())
+		return c.broken(whole, call, h, 0, err, !w.written())
 	}
 	resp.Body = &body{ReadCloser: resp.Body, end: end}
 	if call.take != nil && resp.StatusCode == http.StatusOK {
 		if taken, err := call.take(resp); err != nil {
 			resp.Body.Close()
-			return c.broken(ctx, call, h, resp.StatusCode, err, false)
+			return c.broken(whole, call, h, resp.StatusCode, err, false)
 		} else if taken {
 			return nil
 		}
@@ -154,7 +154,7 @@ func (c *Client) attempt(ctx context.Context, call call, h *host, left int) *Err
 		err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 	}
 	if err != nil {
-		return c.broken(ctx, call, h, resp.StatusCode, fmt.Errorf("reading the answer: %w", err), false)
+		return c.broken(whole, call, h, resp.StatusCode, fmt.Errorf("reading the answer: %w", err), false)
 	}
 	return c.judge(call, h, resp.StatusCode, data)
 }
@@ -172,7 +172,7 @@ func (b *body) Close() error {
 	return err
 }
 
-// broken is the error of an attempt without an answer.
+// broken is the error of an attempt without an answer. ctx is that of the whole call.
 func (c *Client) broken(ctx context.Context, call call, h *host, status int, err error, unsent bool) *Error {
 	e := &Error{Call: call.path, Class: Unknown, Status: status, Unsent: unsent, cause: ctx.Err()}
 	if unsent {

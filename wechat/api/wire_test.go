@@ -84,6 +84,10 @@ func TestMisbehaviour(t *testing.T) {
 			if e.Class != c.class || e.Unsent || !strings.Contains(e.Msg, c.msg) {
 				t.Errorf("got %v, unsent %v; want %s with %q", e, e.Unsent, c.class, c.msg)
 			}
+			late := strings.HasPrefix(c.msg, "no answer")
+			if errors.Is(e, context.DeadlineExceeded) != late || errors.Is(e, context.Canceled) {
+				t.Errorf("%v wraps %v", e, errors.Unwrap(e))
+			}
 		})
 	}
 }
@@ -184,8 +188,8 @@ func TestUnsent(t *testing.T) {
 			if e.Class != Unsent || !e.Unsent || e.Status != 0 {
 				t.Errorf("got %+v", e)
 			}
-			if c.is != nil && !errors.Is(e, c.is) {
-				t.Errorf("%v is not %v", e, c.is)
+			if errors.Unwrap(e) != c.is {
+				t.Errorf("%v wraps %v, want %v", e, errors.Unwrap(e), c.is)
 			}
 		})
 	}
