@@ -76,20 +76,21 @@ type place struct {
 	Partition  int    `json:"p"`
 	User       string `json:"u"` // messages.User.Hash
 	Generation uint64 `json:"g"`
-	Sequence   uint64 `json:"s"`
+	Sequence   uint64 `json:"s"` // 0 where an answer died long after its message's entry was gone
+	AtMS       int64  `json:"t"`
 	ID         string `json:"i"`
 }
 
 func (a place) compare(b place) int {
 	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.User, b.User), cmp.Compare(a.Generation, b.Generation),
-		cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.ID, b.ID))
+		cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.AtMS, b.AtMS), cmp.Compare(a.ID, b.ID))
 }
 
 func refOf(s *stream.StoredLetter) letterRef {
 	partition, _, _, _ := stream.ParseLetterID(s.ID) // what is listed has an id
 	d := s.Letter
 	user := messages.User{Account: d.GetInbound().GetAccount(), OpenID: d.GetInbound().GetOpenId()}
-	return letterRef{place{partition, user.Hash(), d.GetGeneration(), d.GetSequence(), s.ID}, s.Revision, d.GetReason()}
+	return letterRef{place{partition, user.Hash(), d.GetGeneration(), d.GetSequence(), d.GetAtMs(), s.ID}, s.Revision, d.GetReason()}
 }
 
 // changeCursor says how far a change by filter is. Letters beyond End were buried since it began and are no part of it: among them
@@ -231,7 +232,12 @@ func (c *change) byFilter(ctx context.Context, filter stream.LetterFilter, text 
 		return err
 	}
 	until := c.Now().Add(changeWork)
-	for p := at.After.Partition; p < c.Dead.Partitions(); p++ {
+	first, end := 0, c.Dead.Partitions()
+	if filter.OpenID != "" { // a user's letters are all in his partition
+		first = messages.User{Account: filter.Account, OpenID: filter.OpenID}.Partition(end)
+		end = first + 1
+	}
+	for p := max(first, at.After.Partition); p < end; p++ {
 		refs, err := c.scan(ctx, filter, p, at)
 		if err != nil {
 			return c.pause(at, err)
@@ -247,7 +253,7 @@ func (c *change) byFilter(ctx context.Context, filter stream.LetterFilter, text 
 			}
 		}
 		at.After = place{Partition: p + 1}
-		if c.Now().After(until) && p+1 < c.Dead.Partitions() {
+		if c.Now().After(until) && p+1 < end {
 			return c.pause(at, nil)
 		}
 	}

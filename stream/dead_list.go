@@ -53,7 +53,7 @@ const (
 // beginning. A page may be short, even empty, and still have a next one: it ends after a number of letters looked at, so that a
 // question about few of very many stays short. A letter that is taken up moves to the end of the stream. Errors: ErrUnavailable.
 func (l *Log) Letters(ctx context.Context, f LetterFilter, cursor uint64, limit int) (page LetterPage, err error) {
-	if f.OpenID != "" { // a user's letters are all in his partition
+	if f.OpenID != "" && f.Partition == nil { // a user's letters are all in his partition
 		p := l.Partition(messages.User{Account: f.Account, OpenID: f.OpenID})
 		f.Partition = &p
 	}
