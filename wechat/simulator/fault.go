@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -234,20 +235,20 @@ func (s *faultSet) refusing() (refuse bool, changed <-chan struct{}, holds time.
 
 // faultJSON is a fault as HTTP and scripts have it: durations are texts such as "1.5s".
 type faultJSON struct {
-	ID      string    `json:"id,omitempty" yaml:"id"`
-	Kind    FaultKind `json:"kind" yaml:"kind"`
-	Account string    `json:"account,omitempty" yaml:"account"`
-	Call    string    `json:"call,omitempty" yaml:"call"`
-	When    When      `json:"when,omitempty" yaml:"when"`
-	Latency string    `json:"latency,omitempty" yaml:"latency"`
-	Jitter  string    `json:"jitter,omitempty" yaml:"jitter"`
-	Status  int       `json:"status,omitempty" yaml:"status"`
-	Code    int       `json:"code,omitempty" yaml:"code"`
-	Below   uint64    `json:"below,omitempty" yaml:"below"`
-	Rate    float64   `json:"rate,omitempty" yaml:"rate"`
-	Count   int       `json:"count,omitempty" yaml:"count"`
-	After   string    `json:"after,omitempty" yaml:"after"`
-	For     string    `json:"for,omitempty" yaml:"for"`
+	ID      string    `json:"id,omitempty"`
+	Kind    FaultKind `json:"kind"`
+	Account string    `json:"account,omitempty"`
+	Call    string    `json:"call,omitempty"`
+	When    When      `json:"when,omitempty"`
+	Latency string    `json:"latency,omitempty"`
+	Jitter  string    `json:"jitter,omitempty"`
+	Status  int       `json:"status,omitempty"`
+	Code    int       `json:"code,omitempty"`
+	Below   uint64    `json:"below,omitempty"`
+	Rate    float64   `json:"rate,omitempty"`
+	Count   int       `json:"count,omitempty"`
+	After   string    `json:"after,omitempty"`
+	For     string    `json:"for,omitempty"`
 }
 
 // MarshalJSON writes durations as texts.
@@ -266,8 +267,10 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reverses MarshalJSON.
 func (f *Fault) UnmarshalJSON(b []byte) error {
 	var in faultJSON
-	if err := json.Unmarshal(b, &in); err != nil {
-		return err
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields() // a misspelt key would be a fault of another kind
+	if err := d.Decode(&in); err != nil {
+		return fmt.Errorf("%w: %w", ErrFault, err)
 	}
 	*f = Fault{
 		ID: in.ID, Kind: in.Kind, Account: in.Account, Call: in.Call, When: in.When, Status: in.Status, Code: in.Code,
