@@ -77,21 +77,38 @@ func (p *push) massJob(status string) *messages.MassJob {
 	status = strings.ToLower(strings.ReplaceAll(status, " ", ""))
 	job.Success = status == "sendsuccess"
 	if code, ok := strings.CutPrefix(status, "err("); ok {
-		if !int32Of(strings.TrimSuffix(code, ")"), &job.ErrorCode) {
-			job.ErrorCode = 0
-		}
+		int32Of(strings.TrimSuffix(code, ")"), &job.ErrorCode) // else it stays 0, and the status says it all
 	}
 	p.int64(fieldTotalCount, &job.Total)
 	p.int64(fieldFilterCount, &job.Filtered)
 	p.int64(fieldSentCount, &job.Sent)
 	p.int64(fieldErrorCount, &job.Failed)
+	job.Copyrights = p.copyrights(&job.CopyrightState)
+	var articles items[messages.PublishedArticle]
+	p.below(fieldArticleUrlResult, func(item int, name []byte, value string) bool {
+		switch string(name) {
+		case "Count": // of the items
+		case "ArticleIdx":
+			return int32Of(value, &articles.at(item).Index)
+		case "ArticleUrl":
+			articles.at(item).Url = value
+		default:
+			return false
+		}
+		return true
+	})
+	job.Articles = articles.all
+	return job
+}
+
+// copyrights reads the judgement of each article of a mass message, and the one of all into state.
+func (p *push) copyrights(state *int32) []*messages.Copyright {
 	var rights items[messages.Copyright]
 	p.below(fieldCopyrightCheckResult, func(item int, name []byte, value string) bool {
 		switch string(name) {
 		case "Count": // of the items
-			return true
 		case "CheckState":
-			return int32Of(value, &job.CopyrightState)
+			return int32Of(value, state)
 		case "ArticleIdx":
 			return int32Of(value, &rights.at(item).ArticleIndex)
 		case "UserDeclareState":
@@ -113,22 +130,7 @@ func (p *push) massJob(status string) *messages.MassJob {
 		}
 		return true
 	})
-	job.Copyrights = rights.all
-	var articles items[messages.PublishedArticle]
-	p.below(fieldArticleUrlResult, func(item int, name []byte, value string) bool {
-		switch string(name) {
-		case "Count": // of the items
-		case "ArticleIdx":
-			return int32Of(value, &articles.at(item).Index)
-		case "ArticleUrl":
-			articles.at(item).Url = value
-		default:
-			return false
-		}
-		return true
-	})
-	job.Articles = articles.all
-	return job
+	return rights.all
 }
 
 func (p *push) publishJob() *messages.PublishJob {
@@ -221,41 +223,41 @@ func (l *items[T]) at(item int) *T {
 	return l.all[len(l.all)-1]
 }
 
-// int64 sets to to the field's number; an absent or empty one leaves it.
-func (p *push) int64(f field, to *int64) {
+// int64 sets dst to the field's number; an absent or empty one leaves it.
+func (p *push) int64(f field, dst *int64) {
 	if s := p.text(f); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			p.unread = true
 			return
 		}
-		*to = n
+		*dst = n
 	}
 }
 
 // int32 is int64 for smaller numbers.
-func (p *push) int32(f field, to *int32) {
-	if s := p.text(f); s != "" && !int32Of(s, to) {
+func (p *push) int32(f field, dst *int32) {
+	if s := p.text(f); s != "" && !int32Of(s, dst) {
 		p.unread = true
 	}
 }
 
-// int32Of sets to to the number that value is. False is a value that is none; then to stays.
-func int32Of(value string, to *int32) bool {
+// int32Of sets dst to the number that value is. False is a value that is none; then dst stays.
+func int32Of(value string, dst *int32) bool {
 	n, err := strconv.ParseInt(value, 10, 32)
 	if err == nil {
-		*to = int32(n)
+		*dst = int32(n)
 	}
 	return err == nil
 }
 
 // boolOf is int32Of for WeChat's 0 and 1.
-func boolOf(value string, to *bool) bool {
+func boolOf(value string, dst *bool) bool {
 	switch value {
 	case "0", "false":
-		*to = false
+		*dst = false
 	case "1", "true":
-		*to = true
+		*dst = true
 	default:
 		return false
 	}

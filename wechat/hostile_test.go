@@ -201,6 +201,9 @@ func FuzzDecode(f *testing.F) {
 		if key := messages.DedupeKey(back); !bytes.Equal(key[:], in.GetKey()) {
 			t.Fatalf("key %x, want %s", in.GetKey(), key)
 		}
+		if raw := in.GetRaw(); raw != nil && !bytes.Equal(raw, body) || raw == nil && in.GetKind() == messages.Kind_KIND_UNKNOWN {
+			t.Fatalf("%v keeps %q", in.GetKind(), raw)
+		}
 		if k := in.GetKind(); k != messages.Kind_KIND_UNKNOWN && !k.IsEvent() && in.GetOpenId() == "" {
 			t.Fatal("a message without a sender")
 		}

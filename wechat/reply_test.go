@@ -251,7 +251,7 @@ func leavesOf(t interface{ Fatalf(string, ...any) }, body []byte) []string {
 				if err != nil {
 					t.Fatalf("%s: %v", body, err)
 				}
-				read(path + "/" + key.(string)) //nolint:forcetypeassert // keys are strings
+				read(path + "/" + key.(string))
 			}
 		case json.Delim('['):
 			for d.More() {
