@@ -171,6 +171,32 @@ func TestReplyLimits(t *testing.T) {
 	}
 }
 
+// What has nothing to see is left out of an answer that has something to see.
+func TestReplyLeavesOutBlanks(t *testing.T) {
+	t.Parallel()
+	in := &messages.Inbound{OpenId: "o1", ToUser: "gh_1", Kind: messages.Kind_KIND_CLICK}
+	for _, c := range []struct {
+		name   string
+		answer *messages.Answer
+		want   string // the end of the reply
+	}{
+		{
+			"articles", answer(t, `news:{articles:{url:"u"} articles:{title:"t"} articles:{} articles:{pic_url:"p"}}`),
+			"<ArticleCount>2</ArticleCount><Articles><item><Title><![CDATA[t]]></Title><Description><![CDATA[]]></Description>" +
+				"<PicUrl><![CDATA[]]></PicUrl><Url><![CDATA[]]></Url></item><item><Title><![CDATA[]]></Title><Description><![CDATA[]]>" +
+				"</Description><PicUrl><![CDATA[p]]></PicUrl><Url><![CDATA[]]></Url></item></Articles></xml>",
+		},
+		{"agent", answer(t, `transfer:{kf_account:" "}`), "<MsgType><![CDATA[transfer_customer_service]]></MsgType></xml>"},
+		{"indent", textAnswer("\u3000\u3000hi"), "<Content><![CDATA[\u3000\u3000hi]]></Content></xml>"},
+		{"a screenful", textAnswer(strings.Repeat("\n", wechat.MaxTextBytes) + "hi"), "<Content><![CDATA[hi]]></Content></xml>"},
+	} {
+		got, err := wechat.EncodeReply(in, c.answer, 9)
+		if err != nil || !strings.HasSuffix(string(got), c.want) {
+			t.Errorf("%s: %s, %v; want %s", c.name, got, err, c.want)
+		}
+	}
+}
+
 // Any text arrives as it was, whatever is in it, but for what XML cannot carry and the blanks around it.
 func TestReplyRoundTrip(t *testing.T) {
 	t.Parallel()

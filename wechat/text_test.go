@@ -83,7 +83,8 @@ func TestSplitText(t *testing.T) {
 		{"1234567890 1<a href=\"u\">v</a>", 18, []string{"1234567890 1<a hre", "f=\"u\">v</a>"}},
 		{"1234567890 12<a href=\"u\">v</a>", 18, []string{"1234567890 12", "<a href=\"u\">v</a>"}},
 		{"12345 <a href=\"u\">v</a>。89", 26, []string{"12345 <a href=\"u\">v</a>。", "89"}},
-		{"一二三四五六。<a href=\"u。\">v</a>", 30, []string{"一二三四五六。", "<a href=\"u。\">v</a>"}}, // the end within the link does not count
+		{"一二三四五六。<a href=\"u。\">v</a>", 30, []string{"一二三四五六。", "<a href=\"u。\">v</a>"}},                         // the end within the link does not count
+		{"1234567890123456789012345 <a >v</a>6789", 36, []string{"1234567890123456789012345 <a >v</a>6", "789"}}, // a whole link
 		{"a\xffb", 4, []string{"a\uFFFD", "b"}},
 	} {
 		if got := wechat.SplitText(c.s, c.limit); !slices.Equal(got, c.want) {
