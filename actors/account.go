@@ -48,7 +48,8 @@ type official struct {
 	rec     state.Record
 	value   []byte // as committed
 	st      *accountState
-	broken  error // why the record cannot be read
+	broken  error     // why the record cannot be read
+	told    time.Time // when the partition last heard that the actor is in use
 	stopped bool
 }
 
@@ -82,6 +83,7 @@ func (a *official) Receive(ctx actor.Context) {
 		a.pid = ctx.Self()
 		a.load(ctx)
 	case *messages.AccountLease, *messages.CallbackIPs:
+		a.stay(ctx)
 		a.handle(ctx, m)
 	case tokenFetched:
 		a.metrics.official.fetch(a.id, m.err)
@@ -102,6 +104,14 @@ func (a *official) recover(ctx actor.Context) {
 		a.Logger.Error("the account's actor panicked and starts again", "account", a.id, "panic", r, "stack", string(debug.Stack()))
 		a.metrics.panics.Inc()
 		a.end(ctx)
+	}
+}
+
+// stay keeps the partition from stopping an actor that is in use, as it stops users who are silent.
+func (a *official) stay(ctx actor.Context) {
+	if now := a.Now(); now.Sub(a.told) >= time.Minute {
+		a.told = now
+		ctx.Send(a.shared.pid, &settled{user: a.name})
 	}
 }
 

@@ -20,6 +20,7 @@ type block struct {
 
 const (
 	probeEvery  = time.Minute     // of a block, over all nodes
+	lookSoon    = 2 * time.Second // longer than nodes wait between two leases
 	minuteSlack = 3 * time.Second // WeChat's minutes need not be ours
 	// quotaPath is the call whose quota matters (wechat-protocol §5.3).
 	quotaPath = "/cgi-bin/message/custom/send"
@@ -85,6 +86,9 @@ func (s *accountState) blocksFor(wants bool, now time.Time) (told []*messages.Ac
 	for i := range s.Blocks {
 		b := &s.Blocks[i]
 		left := b.UntilMS - now.UnixMilli()
+		if b.Kind == messages.AccountBlock_KIND_DAILY_QUOTA && s.quota { // a look at it is under way: ask again soon
+			left = min(left, lookSoon.Milliseconds())
+		}
 		if b.Kind == messages.AccountBlock_KIND_NO_RIGHT {
 			if left = b.ProbeMS - now.UnixMilli(); left <= 0 && wants {
 				b.ProbeMS = now.Add(probeEvery).UnixMilli()

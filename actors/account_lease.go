@@ -34,10 +34,8 @@ func (s *accountState) lease(e *messages.AccountLease, now time.Time, chance uin
 			s.Day.giveBack(n)
 		}
 	}
-	// A fetch that this very question makes due must show in its answer.
-	if fetch, ok := s.dueFetch(now); ok {
-		do = append(do, fetch)
-	}
+	// What this very question makes due must show in its answer.
+	do = append(do, s.due(now)...)
 	r := &messages.AccountLeased{Generation: s.Generation}
 	s.leaseToken(r, now)
 	if again && last.reply != nil { // the node may or may not have heard of these permits: they are the same ones

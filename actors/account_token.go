@@ -68,9 +68,8 @@ func (s *accountState) nextAsk(now time.Time, chance uint64) time.Time {
 		life := time.Duration(s.ExpiresMS-s.ObtainedMS) * time.Millisecond
 		return s.expires().Add(-min(renewBefore, life/4) - spread(min(renewSpread, life/20), chance))
 	}
-	early := s.expires().Add(-renewBefore - spread(renewSpread, chance))
-	if now.Before(early) {
-		return early
+	if early := s.expires().Add(-renewBefore - renewSpread); now.Before(early) {
+		return early.Add(spread(renewSpread, chance))
 	}
 	same := s.expires().Add(-sameUntil).Add(time.Second + spread(askAgain, chance))
 	if now.Before(same) {
@@ -121,6 +120,9 @@ func (s *accountState) dueFetch(now time.Time) (actFetch, bool) {
 		}
 		s.ForcedMS = now.UnixMilli()
 		s.ForcedCount++
+	}
+	if s.Alarm.Reason != "" { // a try; were its owner to die over it, the next one comes no sooner
+		s.Alarm.RetryMS = now.Add(alarmRetry).UnixMilli()
 	}
 	s.Intent = (force || s.conf.Classic) && s.Token != ""
 	return actFetch{number: t.number, force: force}, true

@@ -69,7 +69,10 @@ func (s *lineState) ready(now time.Time) (ok bool, retry time.Time, why string) 
 	case s.leasedAt.IsZero() && !s.degraded(now):
 		return false, now.Add(leaseSoon), "the account's actor was not asked yet"
 	case !s.fresh(now):
-		return false, now.Add(leaseSoon), "the account's actor has to be asked again"
+		if _, _, why = s.tokenReady(now); why == "" {
+			why = "the account's actor has to be asked again"
+		}
+		return false, now.Add(leaseSoon), why
 	}
 	if ok, retry, why = s.tokenReady(now); !ok {
 		return ok, retry, why

@@ -294,14 +294,14 @@ func (l *line) publish() {
 	l.metrics.inFlight.WithLabelValues(l.account).Set(float64(s.inFlight))
 }
 
-// sleep is how long the loop may sleep, unless something happens.
+// sleep is how long the loop may sleep, unless something happens. What is past was either started a moment ago or waits for
+// somebody to need the line, who wakes the loop.
 func (l *line) sleep(now time.Time) time.Duration {
 	next := now.Add(leaseEvery)
-	if !l.state.renewing {
-		next = earliest(next, l.state.nextLease)
+	for _, due := range []time.Time{l.state.nextLease, l.state.breaker.until} {
+		if due.After(now) {
+			next = earliest(next, due)
+		}
 	}
-	if l.state.breaker.open && !l.state.breaker.probing {
-		next = earliest(next, l.state.breaker.until)
-	}
-	return max(next.Sub(now), time.Millisecond)
+	return next.Sub(now)
 }
