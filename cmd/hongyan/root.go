@@ -23,6 +23,7 @@ var commands = []func() *cobra.Command{
 	newPartitionsCommand,
 	newUserCommand,
 	newDeadCommand,
+	newSimulatorCommand,
 	newBenchCommand,
 	newVersionCommand,
 	newCompletionCommand,
