@@ -16,6 +16,9 @@ export const loadHistory = (account, openid) => ask(`api/history?${new URLSearch
 export const push = (account, openid, message) => post('api/push', { account, openid, message });
 export const loadNodes = () => ask('api/nodes');
 export const actOnNode = (name, action) => post('api/nodes', { name, action });
+export const loadFaults = () => ask('api/faults');
+export const injectFault = (fault) => post('api/faults', fault);
+export const clearFault = (id) => ask(`api/faults/${encodeURIComponent(id)}`, { method: 'DELETE' });
 export const addUser = (account) => post('api/users', { account });
 
 /** Keeps a picture on the platform and returns what an image message needs. */
@@ -31,13 +34,15 @@ export async function keepPicture(blob) {
  * Listens until the page goes. onOpen runs on every (re)connection, before its events: whatever was missed must be asked for.
  * The browser reconnects by itself while the server answers; where it gives up, we try again.
  */
-export function listen({ onOpen, onDown, onUser, onExchange }) {
+export function listen({ onOpen, onDown, onUser, onExchange, onShown, onTyping }) {
   const source = new EventSource('api/events');
   source.addEventListener('hello', (e) => onOpen(JSON.parse(e.data)));
   source.addEventListener('user', (e) => onUser(JSON.parse(e.data)));
   source.addEventListener('exchange', (e) => onExchange(JSON.parse(e.data)));
+  source.addEventListener('shown', (e) => onShown(JSON.parse(e.data)));
+  source.addEventListener('typing', (e) => onTyping(JSON.parse(e.data)));
   source.addEventListener('error', () => {
     onDown();
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => listen({ onOpen, onDown, onUser, onExchange }), 1500);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => listen({ onOpen, onDown, onUser, onExchange, onShown, onTyping }), 1500);
   });
 }

@@ -2,10 +2,11 @@
 import { byId, toast } from './dom.js';
 import { t, toggleLanguage, translatePage } from './i18n.js';
 import * as api from './api.js';
-import { store, takeState, takeUser, takeExchange, setClock, currentUser, inView, userKey } from './store.js';
-import { renderTimeline, showExchange, scrollToEnd } from './chat.js';
+import { store, takeState, takeUser, takeExchange, takeShown, setClock, currentUser, inView, userKey } from './store.js';
+import { renderTimeline, showExchange, showShown, showTyping, scrollToEnd } from './chat.js';
 import { renderUsers, renderHead, renderAccounts } from './users.js';
 import { followNodes, leaveNodes, renderNodes } from './nodes.js';
+import { renderFaults, followFaults, leaveFaults } from './faults.js';
 import { startComposer, renderComposer, askScene } from './composer.js';
 
 const isNarrow = matchMedia('(max-width: 720px)');
@@ -26,6 +27,8 @@ async function choose(user, { focus = true } = {}) {
   store.account = user.account;
   store.openid = user.openid;
   store.exchanges = new Map();
+  store.shown = new Map();
+  showTyping(false);
   store.unread.delete(userKey(user));
   document.body.dataset.view = 'chat';
   renderUsers(choose);
@@ -36,14 +39,16 @@ async function choose(user, { focus = true } = {}) {
 /** Asks for the history of the user in view; events that came meanwhile win by their revision. */
 async function loadChat() {
   const { account, openid } = store;
-  const { exchanges } = await api.loadHistory(account, openid);
+  const { exchanges, shown } = await api.loadHistory(account, openid);
   if (account !== store.account || openid !== store.openid) return; // another user was chosen meanwhile
   for (const x of exchanges) takeExchange(x);
+  for (const s of shown) takeShown(s);
   renderTimeline();
   renderHead();
 }
 
 async function loadAll() {
+  store.shown = new Map();
   store.exchanges = new Map(); // a platform that was started anew remembers nothing
   store.last = new Map();
   takeState(await api.loadState());
@@ -65,6 +70,7 @@ function renderAll() {
   renderComposer(say);
   renderTimeline();
   renderNodes();
+  renderFaults();
   if (!listening) byId('live').textContent = t('live.down');
 }
 
@@ -93,6 +99,7 @@ api.listen({
       await loadAll();
       listening = true;
       if (store.hasNodes) followNodes();
+      followFaults();
       byId('live').textContent = '';
       document.body.dataset.ready = 'true';
     } catch {
@@ -102,6 +109,7 @@ api.listen({
   onDown: () => {
     listening = false;
     leaveNodes();
+    leaveFaults();
     byId('live').textContent = t('live.down');
   },
   onUser: (user) => {
@@ -117,4 +125,21 @@ api.listen({
     }
     renderUsers(choose);
   },
+  onShown: (s) => {
+    if (takeShown(s)) {
+      showTyping(false);
+      showShown(s);
+      renderHead();
+    }
+    renderUsers(choose);
+  },
+  onTyping: ({ account, openid, on, for_ms }) => {
+    if (inView({ account, openid })) showTyping(on, for_ms);
+  },
+});
+
+// A tap on a line of a msgmenu sends it as text, with its id beside it.
+byId('timeline').addEventListener('click', (e) => {
+  const item = e.target.closest('[data-menu-item]');
+  if (item) say({ type: 'text', content: item.textContent, menu_item: item.dataset.menuItem });
 });

@@ -110,6 +110,18 @@ export function answerBubble(a) {
       return bubble('plain', ...a.articles.map((article) => card(article.url,
         SAFE.test(article.pic_url) ? picture(article.pic_url, '', 'cover') : null,
         el('div', { class: 'body' }, el('span', { class: 'words' }, el('b', {}, article.title), el('small', {}, article.description))))));
+    case 'msgmenu':
+      return bubble('tailed', ...(a.menu.head ? richText(a.menu.head) : []), el('ul', { class: 'choices' }, ...a.menu.items.map((item) => el('li', {},
+        el('button', { type: 'button', 'data-menu-item': item.id }, item.content)))), ...(a.menu.tail ? richText(a.menu.tail) : []));
+    case 'template':
+    case 'subscribe':
+      return bubble('plain', card(a.url, el('div', { class: 'body' }, el('span', { class: 'words' }, el('b', {}, a.title), el('small', { class: 'lines' }, a.description)))));
+    case 'miniprogrampage':
+      return bubble('plain', card('', el('div', { class: 'body' }, el('span', { class: 'words' }, el('b', {}, a.title), el('small', {}, `${a.app_id} ${a.page_path}`)))));
+    case 'mpnews':
+    case 'mpnewsarticle':
+    case 'wxcard':
+      return bubble('plain', placeholder('link', t(`kind.${a.type}`), a.media_id || a.article_id || a.card_id));
     default:
       return null;
   }
@@ -118,6 +130,8 @@ export function answerBubble(a) {
 /** One line for the list of users. */
 export function summary(x) {
   if (x.banner) return t('banner');
+  if (x.answer?.menu) return x.answer.menu.head || t('kind.msgmenu');
+  if (x.answer?.title) return x.answer.title;
   if (x.answer) return x.answer.content ? x.answer.content.replace(/<[^>]+>/g, '') : t(`kind.${x.answer.type}`);
   return x.message.type === 'text' ? x.message.content : x.message.type === 'event' ? eventText(x.message) : t(`kind.${x.message.type}`);
 }

@@ -18,6 +18,7 @@ export function renderTimeline() {
   timeline.replaceChildren();
   timeline.setAttribute('aria-live', 'off'); // history is not news
   for (const x of [...store.exchanges.values()].sort((a, b) => a.id - b.id)) showExchange(x);
+  for (const s of [...store.shown.values()].sort((a, b) => a.id - b.id)) showShown(s);
   timeline.scrollTop = timeline.scrollHeight;
   requestAnimationFrame(() => timeline.setAttribute('aria-live', 'polite'));
 }
@@ -32,6 +33,24 @@ export function showExchange(x) {
   }
   placeClocks();
   if (atEnd) timeline.scrollTop = timeline.scrollHeight;
+}
+
+/** Draws one message that came by the API. */
+export function showShown(s) {
+  const atEnd = timeline.scrollHeight - timeline.scrollTop - timeline.clientHeight < 120;
+  if (!items.has(`${s.id}`)) place(`${s.id}`, Date.parse(s.at), s.id, shownItem(s));
+  placeClocks();
+  if (atEnd) timeline.scrollTop = timeline.scrollHeight;
+}
+
+let typingTimer;
+
+/** Shows for a while that the account is writing, or stops showing it. */
+export function showTyping(on, forMs = 0) {
+  clearTimeout(typingTimer);
+  byId('typing').hidden = !on;
+  byId('typing').textContent = on ? t('typing') : '';
+  if (on) typingTimer = setTimeout(() => showTyping(false), forMs);
 }
 
 export const scrollToEnd = () => { timeline.scrollTop = timeline.scrollHeight; };
@@ -90,6 +109,12 @@ function saidItem(x) {
   const user = currentUser();
   return el('div', { class: 'row own' }, avatar(userKey(x), nickname(user.number)),
     el('div', { class: 'content' }, messageBubble(x.message), trailOf(x)));
+}
+
+function shownItem(s) {
+  return el('div', { class: `row answer shown ${s.kind}` }, accountAvatar(t('account.name')),
+    el('div', { class: 'content' }, answerBubble(s.answer) || el('div', { class: 'bubble tailed' }, t('kind.other', s.answer.type)),
+      el('small', { class: 'way' }, t(`shown.${s.kind}`))));
 }
 
 function replyItem(x) {

@@ -9,6 +9,7 @@ export const store = {
   account: null, // id of the account in view
   openid: null, // user in view
   exchanges: new Map(), // of the user in view, by id
+  shown: new Map(), // messages of the API to the user in view, by id
   last: new Map(), // newest exchange per user
   unread: new Map(), // per user
   hasNodes: false, // whether the back end's processes are shown
@@ -66,6 +67,22 @@ export function takeExchange(x) {
   if (known && known.rev >= x.rev) return false;
   store.exchanges.set(x.id, x);
   if (x.done) counted.add(`${x.id}`);
+  return true;
+}
+
+/** Returns whether the message of the API is one for the view that was not there. */
+export function takeShown(s) {
+  takeLast({ ...s, rev: 0, message: null });
+  if (!inView(s)) {
+    if (!counted.has(`${s.id}`)) {
+      counted.add(`${s.id}`);
+      store.unread.set(userKey(s), (store.unread.get(userKey(s)) || 0) + 1);
+    }
+    return false;
+  }
+  counted.add(`${s.id}`);
+  if (store.shown.has(s.id)) return false;
+  store.shown.set(s.id, s);
   return true;
 }
 
