@@ -260,7 +260,7 @@ func (u *user) windowOver(ctx actor.Context, m *windowOver) {
 	default:
 		done = u.giveUp(ctx, it)
 	}
-	if done {
+	if done && !u.stopped {
 		u.queue = u.queue[1:]
 		u.finish(ctx, it, "")
 	}
@@ -306,6 +306,9 @@ func (u *user) giveUp(ctx actor.Context, it *item) bool {
 		}
 		u.trace(messages.StageDead, it, it.deliveries[0], ReasonUnknown)
 		return true
+	}
+	if !it.unknown() && !recorded.Repeat && u.mayPush(now) {
+		return u.divert(ctx, it)
 	}
 	if !u.commit(ctx, u.st.Keep(it.key, it.unknown(), u.account.Limits, now)) {
 		return false

@@ -33,6 +33,8 @@ type checkpoint struct { //nolint:recvcheck // a value, which only its two mutat
 	// Entries behind which the log may have lost something, and that were not looked at again when this was written, oldest first. What
 	// was read since may stand in place of entries that nobody has read (DESIGN §3 rule 4).
 	Gaps []gap `cbor:"16,keyasint,omitempty"`
+
+	Due uint32 `cbor:"17,keyasint,omitempty"` // which shards of the due index exist, one bit each (DESIGN §3 rule 18)
 }
 
 // gap is the entry before one.

@@ -33,6 +33,19 @@ type Offers interface {
 	Offer(ctx context.Context, ingress string, o *messages.Offer) (*messages.OfferReply, error)
 }
 
+// Wakes writes entries of the engine's own into the log. stream.Log implements it.
+type Wakes interface {
+	Accept(ctx context.Context, entry *messages.Entry) (messages.Position, error)
+}
+
+// Letters is how an entry takes up the dead letter that it re-drives. stream.Log implements it.
+type Letters interface {
+	// Letter is the newest version of a letter.
+	Letter(ctx context.Context, id string) (letter *messages.DeadLetter, revision uint64, err error)
+	// TakeUp tells whether the entry named in r is the one that takes the letter up: one entry at most ever is.
+	TakeUp(ctx context.Context, id string, r *messages.Redriven) (taken bool, err error)
+}
+
 // UnknownPolicy says what becomes of an answer of which nobody can tell whether its last delivery reached the user.
 type UnknownPolicy uint8
 
@@ -49,7 +62,9 @@ type Account struct {
 	Limits     conversation.Limits
 	Deliveries int // how often WeChat delivers one message altogether
 	Unknown    UnknownPolicy
-	Flooded    string // told once a minute to a user whose messages are dropped (DESIGN §3 rule 6); empty: nothing is said
+	PushAfter  time.Duration // how long the first delivery waits before the answer's path becomes push; with Limits.Push alone
+	Typing     bool          // show that an answer is being written; with Limits.Push alone
+	Flooded    string        // told once a minute to a user whose messages are dropped (DESIGN §3 rule 6); empty: nothing is said
 }
 
 // Options are shared by all partitions of a node.
@@ -61,6 +76,9 @@ type Options struct {
 	Graveyard  Graveyard
 	Store      state.Store
 	Offers     Offers
+	Outlet     Outlet           // nil: no account may push
+	Wakes      Wakes            // nil: nobody is woken, and what is due waits for the user's next message
+	Letters    Letters          // nil: no dead letter can be re-driven
 	Barrier    stream.Barrier   // nil with durability os
 	Now        func() time.Time // wall clock
 	Random     func() uint64    // uniformly random, for incarnations and write ids; called by many goroutines
@@ -93,12 +111,14 @@ const (
 
 // Reasons of dead letters; append-only, they stand on the wire.
 const (
-	ReasonLostKey     = "lost_key"    // its key is not known, and may have been: applied or not, nobody can tell (rules 2 and 10)
-	ReasonDeadly      = "deadly"      // named alone at two deaths of its owner (rule 5)
-	ReasonPanic       = "panic"       // handling it panicked again and again
-	ReasonUnknown     = "unknown"     // the outcome of its last delivery is unknown (rule 13)
-	ReasonUndecodable = "undecodable" // the log entry is no entry
-	ReasonNoAccount   = "no_account"  // its account is not configured any more
-	ReasonBot         = "bot"         // the bot could not be asked
-	ReasonUnreadable  = "unreadable"  // its user's record cannot be read
+	ReasonLostKey     = "lost_key"                 // its key is not known, and may have been: applied or not, nobody can tell (rules 2 and 10)
+	ReasonDeadly      = "deadly"                   // named alone at two deaths of its owner (rule 5)
+	ReasonPanic       = "panic"                    // handling it panicked again and again
+	ReasonUnknown     = conversation.ReasonUnknown // nobody can tell whether it reached the user (rules 13 and 16)
+	ReasonRefused     = "refused"                  // WeChat refused this message for good
+	ReasonNoUser      = "no_user"                  // the user takes no messages
+	ReasonUndecodable = "undecodable"              // the log entry is no entry
+	ReasonNoAccount   = "no_account"               // its account is not configured any more
+	ReasonBot         = "bot"                      // the bot could not be asked
+	ReasonUnreadable  = "unreadable"               // its user's record cannot be read
 )

@@ -21,6 +21,10 @@ type metrics struct {
 	turns                                   *prometheus.CounterVec // by account, outcome
 	floodDropped, floodNoticed              *prometheus.CounterVec // by account
 	processed                               prometheus.Counter
+	pushes                                  *prometheus.CounterVec // by account, fate
+	pushMarks                               *prometheus.CounterVec // by account
+	redriven                                *prometheus.CounterVec // by account, result
+	dueRows                                 *prometheus.GaugeVec   // by partition
 	verdicts                                [4]prometheus.Counter
 	commitErrors, stepDowns                 *prometheus.CounterVec // by reason
 	repairs                                 *prometheus.CounterVec // by record
@@ -63,6 +67,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		turns: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_messages_total", Help: "Messages by outcome; repeated and expired ones had no second effect.",
 		}, []string{"account", "outcome"}),
+		pushes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_push_sends_total", Help: "Customer-service messages that WeChat was asked to take, by what became of them.",
+		}, []string{"account", "fate"}),
+		pushMarks: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_push_marks_total", Help: "Messages whose answer was not ready at the deadline, so that it leaves by push.",
+		}, []string{"account"}),
+		redriven: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_redriven_total", Help: "Entries that re-drive a dead letter: run, or refused because another took the letter up.",
+		}, []string{"account", "result"}),
+		dueRows: byPartition("hongyan_due_rows", "Users who must be looked at some time, whatever they do."),
 		floodDropped: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_flood_dropped_total", Help: "Messages beyond a user's queue, which ended without a turn (rule 6).",
 		}, []string{"account"}),
@@ -130,7 +144,7 @@ func (m *metrics) report(b *backlog, residents, unsettled int, lag, checkpointAg
 func (m *metrics) forget(b *backlog) {
 	m.online.Sub(float64(b.residents))
 	m.queueLength.Sub(float64(b.unsettled))
-	for _, v := range []*prometheus.GaugeVec{m.unsettledOf, m.lagOf, m.checkpointAgeOf} {
+	for _, v := range []*prometheus.GaugeVec{m.unsettledOf, m.lagOf, m.checkpointAgeOf, m.dueRows} {
 		v.DeleteLabelValues(b.label)
 	}
 	*b = backlog{label: b.label}

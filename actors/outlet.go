@@ -38,13 +38,13 @@ type Fate uint8
 
 // The fates. Only FateUnknown leaves doubt: the call was made, and nobody can tell whether it had its effect.
 const (
-	FateUnknown   Fate = iota
-	FateDelivered      // errcode 0
-	FateNotMade        // WeChat did nothing, and the same call may succeed later: no connection, -1, rate, quota, token, breaker
-	FateNoWindow       // the user's window is closed or the grant is used up (45015, 45047): not before the user writes again
-	FateNoUser         // the user takes no messages: unfollowed, blocked, switched off (48002, 43004, 43019, 50005, 40003)
-	FateBadMessage     // this message can never be sent (45002, 40007, 44004, 47001, 45008 …)
-	FateNoRight        // the account may not send at all (48001, 48004, 50002, 65400+): an operator must act
+	FateUnknown    Fate = iota
+	FateDelivered       // errcode 0
+	FateNotMade         // WeChat did nothing, and the same call may succeed later: no connection, -1, rate, quota, token, breaker
+	FateNoWindow        // the user's window is closed or the grant is used up (45015, 45047): not before the user writes again
+	FateNoUser          // the user takes no messages: unfollowed, blocked, switched off (48002, 43004, 43019, 50005, 40003)
+	FateBadMessage      // this message can never be sent (45002, 40007, 44004, 47001, 45008 …)
+	FateNoRight         // the account may not send at all (48001, 48004, 50002, 65400+): an operator must act
 )
 
 func (f Fate) String() string {

@@ -78,6 +78,7 @@ type partition struct {
 
 	// The ledger and the checkpoint that is in the store.
 	led        *ledger
+	due        *dueIndex
 	cp         checkpoint
 	cpRec      state.Record
 	cpWrites   []uint64 // write ids of commits whose outcome is open
@@ -125,9 +126,11 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.noteGap(m.gap)
 		p.take(ctx, m.rec)
 	case *settled:
-		p.settle(ctx, m.user, m.seqs)
+		p.settle(ctx, m)
 	case *tick:
 		p.tick(ctx)
+	case *dueWritten:
+		p.dueWritten(ctx, m)
 	case *checkpointed:
 		p.checkpointed(ctx, m.result)
 	case *messages.Activate:
@@ -191,6 +194,10 @@ func (p *partition) begin(ctx actor.Context) {
 	}
 	p.cp, p.cpRec, p.led, p.generation = s.cp, s.rec, s.led, s.cp.Generation
 	p.readUpTo = s.cp.Floor
+	if err := p.loadDue(within); err != nil {
+		p.stepDown(ctx, "it cannot be taken over", err)
+		return
+	}
 	now := p.Now()
 	p.lastSweep, p.lastGeneration = now, now
 	p.lastPurge = now.Add(-time.Duration(p.tenure.Partition%64) * purgeEvery / 64) // not all at once
@@ -266,7 +273,7 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 		return
 	}
 	in := rec.Entry.GetInbound()
-	if !in.ForUser() {
+	if !in.ForUser() && rec.Entry.GetSource() == messages.Source_SOURCE_CALLBACK {
 		p.metrics.ignored.Inc()
 		p.settleOne(ctx, rec.Sequence)
 		return
@@ -286,17 +293,15 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 }
 
 // settle notes that a user is done with entries.
-func (p *partition) settle(ctx actor.Context, user messages.User, seqs []uint64) {
-	if r := p.users[user]; r != nil {
-		r.entries = slices.DeleteFunc(r.entries, func(rec stream.Received) bool { return slices.Contains(seqs, rec.Sequence) })
+func (p *partition) settle(ctx actor.Context, m *settled) {
+	if r := p.users[m.user]; r != nil {
+		r.entries = slices.DeleteFunc(r.entries, func(rec stream.Received) bool { return slices.Contains(m.seqs, rec.Sequence) })
 		if len(r.entries) == 0 {
 			r.entries = nil
 		}
 		r.active, r.failures, r.panics = p.Now(), 0, 0
 	}
-	for _, seq := range seqs {
-		p.settleOne(ctx, seq)
-	}
+	p.settleDue(ctx, m.user, m.seqs, m.due)
 }
 
 func (p *partition) settleOne(ctx actor.Context, seq uint64) {

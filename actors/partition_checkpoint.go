@@ -37,6 +37,7 @@ func (p *partition) flush() {
 // packed is the checkpoint as it would be written now.
 func (p *partition) packed() checkpoint {
 	next := p.cp.pack(p.led)
+	next.Due = p.due.bits
 	next.Gaps = nil
 	for _, m := range slices.Concat(p.looked, p.gaps) {
 		next.Gaps = append(next.Gaps, gap{Sequence: m.Sequence, NS: nanos(m.LogTime)})

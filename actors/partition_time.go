@@ -41,6 +41,7 @@ func (p *partition) tick(ctx actor.Context) {
 		p.probe(now)
 	}
 	p.countIdle()
+	p.wakeDue(now)
 	if since := now.Sub(p.lastPurge); !p.checking && (since >= purgeEvery || since >= generationEvery && p.logFull()) {
 		p.lastPurge = now
 		p.purge()

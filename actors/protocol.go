@@ -41,6 +41,13 @@ type (
 	// windowOver tells a user's actor that everything of the log up to then was read, and when the log last refused to work: what
 	// WeChat delivered then may not stand in it.
 	windowOver struct{ readUpTo, troubled time.Time }
+	// alarm tells a user's actor, by itself, that something of it is due.
+	alarm struct{}
+	// sent is what became of a call of WeChat's API.
+	sent struct {
+		call uint64
+		sent Sent
+	}
 	// hurry tells a user's actor that its running turn holds up a partition that is more than half full.
 	hurry struct{}
 	// endFlood tells a user's actor, by itself, to record what a flood pushed out: it comes behind all that waits in the mailbox.
@@ -48,10 +55,11 @@ type (
 	// compare tells a user's actor that the store has lost writes (rule 9).
 	compare struct{}
 
-	// settled tells the partition that its user is done with the entries.
+	// settled tells the partition that its user is done with the entries, and when the user must be looked at; zero: never.
 	settled struct {
 		user messages.User
 		seqs []uint64
+		due  time.Time
 	}
 	// waiting asks the partition for windowOver once everything up to until was read.
 	waiting struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"hongyan/bots"
+	"hongyan/messages"
 )
 
 // fleet is the cluster as a simulation has it: a table of leases, and judgements about who is alive, wrong ones included.
@@ -249,7 +250,7 @@ func (b *simBot) Answer(ctx context.Context, req *bots.Request) (bots.Response, 
 	case mood.silent:
 		return bots.Response{Handled: true}, nil
 	}
-	return bots.Response{Handled: true, Answer: bots.Text("re: " + text)}, nil
+	return bots.Response{Handled: true, Answers: []*messages.Answer{bots.Text("re: " + text)}}, nil
 }
 
 // mood is how the bot is about a text, always the same.

@@ -112,7 +112,7 @@ func takeover(ctx context.Context, o *Options, t Tenure) (start, error) {
 // renewed is the checkpoint for a log that is not the one it was written for: a new generation, without a floor. The log time of
 // the old floor stays, so that whoever comes next reads by it too until the floor has moved.
 func renewed(c checkpoint) checkpoint {
-	return checkpoint{Generation: c.Generation + 1, Crashes: c.Crashes, FloorNS: c.FloorNS}
+	return checkpoint{Generation: c.Generation + 1, Crashes: c.Crashes, FloorNS: c.FloorNS, Due: c.Due}
 }
 
 // start is where an owner reads on.

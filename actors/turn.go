@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -36,6 +37,10 @@ func (u *user) start(ctx actor.Context, it *item) {
 			it.phase = phaseCommitted
 			u.trace(messages.StageDead, it, it.deliveries[0], it.dead)
 		}
+	case it.source == messages.Source_SOURCE_WAKE:
+		u.wake(ctx, it)
+	case it.source == messages.Source_SOURCE_REDRIVE && !it.taken:
+		u.redrive(ctx, it)
 	case u.st.AsksForMore(it.in):
 		u.apply(ctx, it, conversation.Said{})
 	default:
@@ -48,6 +53,7 @@ func (u *user) ask(it *item, hurry bool) {
 	it.phase = phaseAsking
 	u.turn++
 	turn, now := u.turn, u.Now()
+	it.asked = now
 	req := &bots.Request{
 		Message: it.in,
 		History: u.st.History(u.account.Limits, now),
@@ -64,7 +70,7 @@ func (u *user) ask(it *item, hurry bool) {
 		cancel(nil)
 		u.metrics.bot.Observe(u.Now().Sub(now).Seconds())
 		root.Send(self, &answered{turn: turn, said: saidOrError{
-			said: conversation.Said{Answer: resp.Answer, Session: resp.Session}, link: resp.Link, err: err,
+			said: conversation.Said{Answers: resp.Answers, Session: resp.Session}, link: resp.Link, err: err,
 		}})
 	}()
 }
@@ -101,8 +107,8 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 		u.start(ctx, it)
 		return
 	}
-	if a := m.said.said.Answer; a.GetContent() != nil && !wechat.Shows(a) {
-		u.Logger.Warn("the bot's answer has nothing that WeChat would show; the message ends in silence", "account", u.name.Account,
+	if slices.ContainsFunc(m.said.said.Answers, func(a *messages.Answer) bool { return a.GetContent() != nil && !wechat.Shows(a) }) {
+		u.Logger.Warn("an answer of the bot has nothing that WeChat would show, and is left out", "account", u.name.Account,
 			"user", u.name.Hash(), "key", it.key.String(), "link", m.said.link)
 	}
 	u.apply(ctx, it, m.said.said)
@@ -122,6 +128,11 @@ func (u *user) apply(ctx actor.Context, it *item, said conversation.Said) {
 		u.fail(ctx, "apply the turn", err)
 		return
 	}
+	u.committed(ctx, it, next, step)
+}
+
+// committed writes what a turn led to.
+func (u *user) committed(ctx actor.Context, it *item, next conversation.State, step conversation.Step) {
 	if !u.commit(ctx, next) {
 		return
 	}
@@ -130,6 +141,9 @@ func (u *user) apply(ctx actor.Context, it *item, said conversation.Said) {
 	// the answer is written, kept or buried.
 	it.phase, it.reply, it.outcome = phaseCommitted, step.Reply, step.Outcome
 	u.trace(messages.StageCommitted, it, it.deliveries[0], conversation.OutcomeWord(step.Outcome))
+	if step.Push {
+		u.goPush(it, it.key)
+	}
 }
 
 // commit writes the next state, and publishes dead letters that the state names. False: the activation is over.
@@ -212,7 +226,7 @@ func (u *user) publishBurials(ctx actor.Context, again *item) bool {
 		}
 		switch {
 		case it != nil:
-			letter.Inbound, letter.Sequence = it.in, it.arrival.At.Sequence
+			letter.Inbound, letter.Sequence, letter.Attempt = it.in, it.arrival.At.Sequence, max(it.attempt, 1)
 		case again != nil && len(b.Answer) == 0:
 			continue
 		}

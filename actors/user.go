@@ -32,8 +32,12 @@ type user struct {
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
-	mails   uint64             // counts the messages of the mailbox
-	fenced  uint64             // the one in which the record was last committed
+	call    uint64             // the call of WeChat's API that is under way; 0: none
+	calls   uint64             // counts them
+	retry   time.Time          // not before then is the next one made
+	clock   clock
+	mails   uint64 // counts the messages of the mailbox
+	fenced  uint64 // the one in which the record was last committed
 	stopped bool
 }
 
@@ -51,6 +55,16 @@ type item struct {
 	dead       string    // reason to bury it
 	began      time.Time
 	hurried    bool
+
+	source  messages.Source
+	letter  string       // SOURCE_REDRIVE: the dead letter
+	attempt int32        // SOURCE_REDRIVE: which one, from 1
+	taken   bool         // the letter is this entry's
+	late    time.Time    // when its path becomes push, if no answer was committed by then; zero: never
+	push    bool         // its path is push: every delivery gets `success`
+	pushKey messages.Key // in phasePushing: the push that it brings forward
+	asked   time.Time    // when the bot was asked
+	typed   time.Time    // when the user was last shown that an answer is being written
 }
 
 // delivery is one of WeChat's deliveries of a message.
@@ -69,6 +83,7 @@ const (
 	phaseQueued    phase = iota // waits for its turn
 	phaseAsking                 // the bot is at work
 	phaseCommitted              // the outcome is in the store; the answer is on its way out
+	phasePushing                // so it is, through WeChat's API
 )
 
 func newUser(s *shared, name messages.User) *user {
@@ -95,6 +110,12 @@ func (u *user) Receive(ctx actor.Context) {
 	case *windowOver:
 		u.windowOver(ctx, m)
 		u.advance(ctx)
+	case *alarm:
+		u.alarm(ctx)
+		u.advance(ctx)
+	case *sent:
+		u.called(ctx, m)
+		u.advance(ctx)
 	case *hurry:
 		u.hurry()
 	case *endFlood:
@@ -107,6 +128,7 @@ func (u *user) Receive(ctx actor.Context) {
 		u.stopped = true
 		u.stopAsking()
 	}
+	u.setAlarm()
 }
 
 // recover turns a panic into the end of this activation, and tells the partition which entry it came over.
@@ -132,6 +154,7 @@ func (u *user) recover(ctx actor.Context) {
 func (u *user) end(ctx actor.Context) {
 	u.stopped = true
 	u.stopAsking()
+	u.clock.stop()
 	ctx.Stop(ctx.Self())
 }
 
@@ -200,10 +223,21 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		At:      messages.Position{Generation: u.generation, Sequence: m.rec.Sequence},
 		LogTime: m.rec.LogTime, CreateTime: in.GetCreateTime(),
 	}
+	source, redrive := m.rec.Entry.GetSource(), m.rec.Entry.GetRedrive()
+	switch source {
+	case messages.Source_SOURCE_WAKE:
+		a.Key, a.Late = wakeKey(a.At), true
+	case messages.Source_SOURCE_REDRIVE:
+		a.Key, a.CreateTime, a.Late = messages.AttemptKey(a.Key, redrive.GetAttempt()), 0, true
+	default:
+	}
 	if it := u.find(a.Key); it != nil {
 		if !slices.ContainsFunc(it.deliveries, func(have delivery) bool { return have.seq == d.seq }) {
 			it.deliveries = append(it.deliveries, d)
 			u.trace(messages.StageJoined, it, d, "")
+		}
+		if it.push {
+			u.endSlots(it)
 		}
 		if m.dead != "" && it.phase == phaseQueued {
 			it.dead = m.dead
@@ -215,7 +249,12 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		return
 	}
 
-	it := &item{key: a.Key, in: in, arrival: a, deliveries: []delivery{d}, dead: m.dead, began: u.Now(), hurried: m.busy}
+	it := &item{key: a.Key, in: in, arrival: a, deliveries: []delivery{d}, dead: m.dead, began: u.Now(), hurried: m.busy,
+		source: source, letter: redrive.GetLetter(), attempt: redrive.GetAttempt()}
+	if source == messages.Source_SOURCE_WAKE {
+		u.queue = append(u.queue, it)
+		return
+	}
 	class, outcome := u.st.Classify(a, u.account.Limits, it.began)
 	switch class {
 	case conversation.Known:
@@ -226,7 +265,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		it.dead = ReasonLostKey
 		u.queue = append(u.queue, it)
 	case conversation.Fresh, conversation.Doubtful:
-		if len(u.queue) >= maxQueued && m.dead == "" {
+		if len(u.queue) >= maxQueued && m.dead == "" && source == messages.Source_SOURCE_CALLBACK {
 			u.drop(ctx, it)
 			return
 		}
@@ -234,6 +273,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 			it.dead = ReasonLostKey
 		}
 		u.queue = append(u.queue, it)
+		u.expectPush(ctx, it, m.rec)
 	}
 }
 
@@ -243,6 +283,11 @@ func (u *user) known(ctx actor.Context, it *item, outcome messages.Outcome) {
 		return
 	}
 	it.outcome, it.phase, it.former = outcome, phaseCommitted, true
+	if p, ok := u.st.Pushing(it.key); ok && p.Answered && !u.drives(it.key) {
+		u.queue = append(u.queue, it)
+		u.goPush(it, it.key)
+		return
+	}
 	recorded, ok := u.st.Recorded(it.key)
 	settled := ok && recorded.SettledBefore(it.arrival.At)
 	if settled && it.began.UnixMilli()-recorded.AtMS > conversation.AnswerRetention.Milliseconds() {
@@ -286,10 +331,10 @@ func (u *user) advance(ctx actor.Context) {
 		if it.phase == phaseQueued {
 			u.start(ctx, it)
 		}
-		if u.stopped || it.phase == phaseAsking {
+		if u.stopped || it.phase <= phaseAsking {
 			return
 		}
-		if !u.answer(ctx, it) {
+		if it.phase == phasePushing && !u.push(ctx, it) || it.phase == phaseCommitted && !u.answer(ctx, it) {
 			return
 		}
 		u.queue = u.queue[1:]
@@ -305,11 +350,14 @@ func (u *user) finish(ctx actor.Context, it *item, note string) {
 	if u.stopped {
 		return
 	}
+	if note == "" && it.source == messages.Source_SOURCE_WAKE {
+		note = "woken"
+	}
 	seqs := make([]uint64, len(it.deliveries))
 	for i, d := range it.deliveries {
 		seqs[i] = d.seq
 	}
-	ctx.Send(u.shared.pid, &settled{user: u.name, seqs: seqs})
+	ctx.Send(u.shared.pid, &settled{user: u.name, seqs: seqs, due: u.st.Due(u.account.Limits)})
 	if u.Trace != nil {
 		u.trace(messages.StageSettled, it, it.deliveries[len(it.deliveries)-1], note)
 	}

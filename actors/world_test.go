@@ -32,6 +32,7 @@ type world struct {
 	store  *memory.Store
 	fault  atomic.Pointer[func(memory.Call) memory.Fault] // of the store
 	door   *door
+	line   *hotline // nil: the account may not push
 	bot    *scriptedBot
 	system *actor.ActorSystem
 	pid    *actor.PID
@@ -82,13 +83,22 @@ func (w *world) start() {
 	w.t.Helper()
 	w.epoch++
 	w.reg = prometheus.NewRegistry()
+	given := w.opts.Accounts[account]
 	w.opts = Options{
 		Node: "n1", Log: w.log, Graveyard: w.log, Store: w.store, Offers: w.door, Now: time.Now, Random: w.random,
 		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
-		LogFull: w.opts.LogFull, KeepSettled: w.opts.KeepSettled,
+		LogFull: w.opts.LogFull, KeepSettled: w.opts.KeepSettled, Wakes: w.log, Letters: w.log,
 		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
 			Unknown: w.opts.Accounts[account].Unknown, Flooded: w.opts.Accounts[account].Flooded}},
 	}
+	a := w.opts.Accounts[account]
+	if given.Limits.KeptFor > 0 {
+		a.Limits.KeptFor = given.Limits.KeptFor
+	}
+	if w.line != nil {
+		a.Limits.Push, a.PushAfter, a.Typing, w.opts.Outlet = true, pushAfter, given.Typing, w.line
+	}
+	w.opts.Accounts[account] = a
 	w.system = actor.NewActorSystemWithConfig(actor.Configure(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) })))
 	w.gone = make(chan struct{})
@@ -319,10 +329,11 @@ func (d *door) Offer(_ context.Context, _ string, o *messages.Offer) (*messages.
 
 // scriptedBot answers "re: <text>", after a delay where one is set.
 type scriptedBot struct {
-	mu     sync.Mutex
-	delay  map[string]time.Duration
-	panics map[string]bool
-	asked  []string
+	mu      sync.Mutex
+	delay   map[string]time.Duration
+	panics  map[string]bool
+	several map[string][]string
+	asked   []string
 }
 
 func (b *scriptedBot) Name() string { return "scripted" }
@@ -343,11 +354,18 @@ func (b *scriptedBot) Answer(ctx context.Context, req *bots.Request) (bots.Respo
 			return bots.Response{}, ctx.Err()
 		}
 	}
+	if answers, ok := b.several[text]; ok {
+		resp := bots.Response{Handled: true}
+		for _, a := range answers {
+			resp.Answers = append(resp.Answers, bots.Text(a))
+		}
+		return resp, nil
+	}
 	reply := "re: " + text
 	if req.Hurry && delay > 0 {
 		reply = "fallback"
 	}
-	return bots.Response{Handled: true, Answer: bots.Text(reply)}, nil
+	return bots.Response{Handled: true, Answers: []*messages.Answer{bots.Text(reply)}}, nil
 }
 
 func (b *scriptedBot) slow(text string, d time.Duration) {

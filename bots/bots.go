@@ -24,8 +24,9 @@ type Request struct {
 type Response struct {
 	// Handled is false where the link has nothing to say and the next one is asked.
 	Handled bool
-	// Answer is what the user gets; nil with Handled is deliberate silence.
-	Answer *messages.Answer
+	// Answers are what the user gets, in order; none with Handled is deliberate silence. Several leave as messages of their own where
+	// the account may push, else joined, or one by one as the user asks for more (DESIGN §5).
+	Answers []*messages.Answer
 	// Session holds values to set; an empty value removes its key.
 	Session map[string]string
 	// Link names who handled the turn, for counters and traces.

@@ -115,7 +115,9 @@ func (c *Chain) Answer(ctx context.Context, req *Request) (Response, error) {
 func (c *Chain) nobody(req *Request) Response {
 	resp := Response{Handled: true, Link: FallbackLink}
 	if kind := req.Message.GetKind(); kind != messages.Kind_KIND_UNKNOWN && !kind.IsEvent() {
-		resp.Answer = c.fallback
+		if c.fallback != nil {
+			resp.Answers = []*messages.Answer{c.fallback}
+		}
 	}
 	c.metrics.count(c.account, FallbackLink, resultOf(resp, nil))
 	return resp
@@ -169,15 +171,17 @@ func safely(ctx context.Context, bot Bot, req *Request) (resp Response, err erro
 
 // check refuses an answer that WeChat would show as its fault banner (wechat-protocol §3: an empty Content).
 func check(resp Response) error {
-	if !resp.Handled || resp.Answer == nil {
+	if !resp.Handled {
 		return nil
 	}
-	switch content := resp.Answer.GetContent().(type) {
-	case nil:
-		return errors.New("the answer has no content; silence is a handled response without an answer")
-	case *messages.Answer_Text:
-		if strings.TrimSpace(content.Text.GetContent()) == "" {
-			return errors.New("the answer's text is blank; silence is a handled response without an answer")
+	for _, answer := range resp.Answers {
+		switch content := answer.GetContent().(type) {
+		case nil:
+			return errors.New("the answer has no content; silence is a handled response without an answer")
+		case *messages.Answer_Text:
+			if strings.TrimSpace(content.Text.GetContent()) == "" {
+				return errors.New("the answer's text is blank; silence is a handled response without an answer")
+			}
 		}
 	}
 	return nil

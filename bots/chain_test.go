@@ -33,7 +33,7 @@ func (s scripted) Answer(ctx context.Context, req *Request) (Response, error) {
 
 func says(name, text string) scripted {
 	return scripted{name, func(context.Context, *Request) (Response, error) {
-		return Response{Handled: true, Answer: Text(text)}, nil
+		return Response{Handled: true, Answers: []*messages.Answer{Text(text)}}, nil
 	}}
 }
 
@@ -84,8 +84,8 @@ func links(bots ...Bot) []Link {
 
 func TestChainAsksInOrder(t *testing.T) {
 	t.Parallel()
-	blank := Response{Handled: true, Answer: Text(" \n")}
-	hollow := Response{Handled: true, Answer: &messages.Answer{}}
+	blank := Response{Handled: true, Answers: []*messages.Answer{Text(" \n")}}
+	hollow := Response{Handled: true, Answers: []*messages.Answer{{}}}
 	of := func(name string, r Response) scripted {
 		return scripted{name, func(context.Context, *Request) (Response, error) { return r, nil }}
 	}
@@ -129,12 +129,12 @@ func TestChainAsksInOrder(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !got.Handled || got.Link != tt.link || got.Answer.GetText().GetContent() != tt.want {
-					t.Errorf("got handled=%v by %q: %q, want %q by %q", got.Handled, got.Link, got.Answer.GetText().GetContent(),
+				if !got.Handled || got.Link != tt.link || first(got).GetText().GetContent() != tt.want {
+					t.Errorf("got handled=%v by %q: %q, want %q by %q", got.Handled, got.Link, first(got).GetText().GetContent(),
 						tt.want, tt.link)
 				}
-				if (got.Answer != nil) != (tt.want != "") {
-					t.Errorf("got the answer %v for %q", got.Answer, tt.want)
+				if (first(got) != nil) != (tt.want != "") {
+					t.Errorf("got the answer %v for %q", first(got), tt.want)
 				}
 				for pair := range strings.FieldsSeq(tt.counts) {
 					link, result, _ := strings.Cut(pair, "=")
@@ -171,7 +171,7 @@ func TestChainEndsWithTheTurn(t *testing.T) {
 		asked := false
 		next := scripted{"b", func(context.Context, *Request) (Response, error) {
 			asked = true
-			return Response{Handled: true, Answer: Text("B")}, nil
+			return Response{Handled: true, Answers: []*messages.Answer{Text("B")}}, nil
 		}}
 		chain, err := New(Options{Account: "demo", Links: []Link{{Bot: waits("a")}, {Bot: next}}, Fallback: "F"})
 		if err != nil {
@@ -274,7 +274,7 @@ func TestSessionsAreApart(t *testing.T) {
 					t.Errorf("%s sees %v, owns %v", name, req.Session, owned[name])
 				}
 				req.Session["mine"] = "changed" // its own copy: nobody else sees it
-				return Response{Handled: name == answering, Answer: Text("x"), Session: patch}, nil
+				return Response{Handled: name == answering, Answers: []*messages.Answer{Text("x")}, Session: patch}, nil
 			}})
 		}
 		chain, err := New(Options{Account: "demo", Links: links(bots...)})
@@ -298,4 +298,12 @@ func TestSessionsAreApart(t *testing.T) {
 			t.Errorf("the turn's own session was changed to %v", session)
 		}
 	})
+}
+
+// first is the first answer; nil where there is none.
+func first(r Response) *messages.Answer {
+	if len(r.Answers) == 0 {
+		return nil
+	}
+	return r.Answers[0]
 }

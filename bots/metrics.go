@@ -78,7 +78,7 @@ func resultOf(resp Response, err error) string {
 		return resultError
 	case !resp.Handled:
 		return resultPassed
-	case resp.Answer == nil:
+	case len(resp.Answers) == 0:
 		return resultSilent
 	default:
 		return resultAnswered

@@ -15,8 +15,10 @@ var MoreWords = []string{"继续", "more"}
 
 // Reasons of dead letters that the state itself decides.
 const (
+	ReasonUnknown = "unknown"  // nobody can tell whether it reached the user (DESIGN §3 rules 13 and 16)
 	ReasonExpired = "expired"  // an undelivered answer grew too old
 	ReasonTooMany = "too_many" // more undelivered answers than are kept
+	ReasonNoPush  = "no_push"  // only a push could deliver it, and the account may not push any more
 )
 
 // AsksForMore tells whether the message only asks for the answers that are kept. No bot is asked then.
@@ -27,34 +29,96 @@ func (s State) AsksForMore(in *messages.Inbound) bool {
 	return slices.Contains(MoreWords, strings.ToLower(strings.TrimSpace(in.GetText().GetContent())))
 }
 
-// compose makes the one reply of this occasion out of the kept answers and the new one, in that order, and keeps the rest.
-// repeat says that the reply carries an answer whose first delivery is unknown.
-func (s State) compose(key messages.Key, answer *messages.Answer, limits Limits, now time.Time) (State, *messages.Answer, bool, error) {
-	if len(s.Kept) == 0 && answer == nil {
-		return s, nil, false, nil
+// compose decides how the kept answers and the new ones leave, in that order (DESIGN §5): by one passive reply, whose rest is kept; by
+// push, where the path is push already, or where one reply cannot hold them and the account may push; or not now, where no exchange
+// waits and nothing may be pushed. repeat says that the reply carries an answer whose first delivery is unknown.
+func (s State) compose(a Arrival, answers []*messages.Answer, limits Limits, now time.Time) (
+	next State, reply *messages.Answer, repeat bool, err error,
+) {
+	if !limits.Push {
+		s = s.buryAPIOnly(now)
 	}
-	queue := make([]part, 0, len(s.Kept)+1)
-	for _, k := range s.Kept {
-		a, err := k.Answer.Open()
-		if err != nil {
-			return s, nil, false, fmt.Errorf("kept answer of message %s: %w", k.Key, err)
-		}
-		queue = append(queue, part{key: k.Key, answer: a, atMS: k.AtMS, repeat: k.Repeat})
+	var rest []part
+	queue, err := s.queue(a.Key, answers, now)
+	if err != nil {
+		return s, nil, false, err
 	}
-	if answer != nil {
-		queue = append(queue, part{key: key, answer: answer, atMS: now.UnixMilli()})
+	if len(queue) == 0 {
+		return s.unmark(a.Key), nil, false, nil
 	}
-
-	reply, repeat, rest := take(queue, limits)
-	s.Kept = nil
-	for _, p := range rest {
-		blob, err := Seal(p.answer)
+	open := limits.Push && s.GrantOpen(now)
+	several := len(answers) > 1 || slices.ContainsFunc(queue, apiOnly)
+	if !several {
+		reply, repeat, rest = take(queue, limits)
+	}
+	switch {
+	case s.marked(a.Key), open && (a.Late || several || len(rest) > 0):
+		parts, err := seal(pieces(queue, limits))
 		if err != nil {
 			return s, nil, false, err
 		}
-		s.Kept = append(s.Kept, Kept{Key: p.key, Answer: blob, AtMS: p.atMS, Repeat: p.repeat})
+		s.Kept = nil
+		return s.push(a.Key, parts, now), nil, false, nil
+	case a.Late:
+		reply, repeat, rest = nil, false, queue
+	case several: // up to the first one that no passive reply takes
+		n := slices.IndexFunc(queue, apiOnly)
+		if n < 0 {
+			n = len(queue)
+		}
+		if n > 0 {
+			reply, repeat, rest = take(queue[:n], limits)
+		}
+		rest = append(rest, queue[n:]...)
+	}
+	if s.Kept, err = seal(rest); err != nil {
+		return s, nil, false, err
 	}
 	return s.boundKept(limits, now), reply, repeat, nil
+}
+
+// apiOnly tells whether the answer can only be sent as a customer-service message.
+func apiOnly(p part) bool { return !wechat.Passive(p.answer) }
+
+// buryAPIOnly ends kept answers that only a push could deliver, for an account that may not push any more: all behind them would wait.
+func (s State) buryAPIOnly(now time.Time) State {
+	for i := 0; i < len(s.Kept); {
+		if a, err := s.Kept[i].Answer.Open(); err == nil && !wechat.Passive(a) {
+			s = s.buryKept(i, ReasonNoPush, "only a customer-service message can carry it, and the account may not send any", now)
+		} else {
+			i++
+		}
+	}
+	return s
+}
+
+// queue is what is to be said: the kept answers, then the new ones.
+func (s State) queue(key messages.Key, answers []*messages.Answer, now time.Time) ([]part, error) {
+	queue := make([]part, 0, len(s.Kept)+len(answers))
+	for _, k := range s.Kept {
+		a, err := k.Answer.Open()
+		if err != nil {
+			return nil, fmt.Errorf("kept answer of message %s: %w", k.Key, err)
+		}
+		queue = append(queue, part{key: k.Key, answer: a, atMS: k.AtMS, repeat: k.Repeat, cut: k.Cut})
+	}
+	for _, a := range answers {
+		queue = append(queue, part{key: key, answer: a, atMS: now.UnixMilli()})
+	}
+	return queue, nil
+}
+
+// seal makes parts fit for the record; none are nil.
+func seal(parts []part) ([]Kept, error) {
+	var out []Kept
+	for _, p := range parts {
+		blob, err := Seal(p.answer)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Kept{Key: p.key, Answer: blob, AtMS: p.atMS, Repeat: p.repeat, Cut: p.cut})
+	}
+	return out, nil
 }
 
 // part is one answer on its way into a reply.
@@ -63,6 +127,7 @@ type part struct {
 	answer *messages.Answer
 	atMS   int64
 	repeat bool
+	cut    bool // goes on where the one before it was cut
 }
 
 // take builds one reply from the front of the queue. Texts in a row are joined up to the byte limit, anything else travels
@@ -77,7 +142,7 @@ func take(queue []part, limits Limits) (reply *messages.Answer, repeat bool, res
 	for n < len(queue) && queue[n].answer.GetText() != nil {
 		joined := queue[n].answer.GetText().GetContent()
 		if n > 0 {
-			joined = text + between(queue[n-1], queue[n]) + joined
+			joined = text + queue[n].gap() + joined
 		}
 		if n > 0 && len(joined) > limits.TextBytes {
 			break
@@ -97,15 +162,15 @@ func take(queue []part, limits Limits) (reply *messages.Answer, repeat bool, res
 	head, tail := wechat.CutText(text, limits.TextBytes-len(hint))
 	if tail != "" {
 		last := queue[n-1]
-		last.answer = textAnswer(tail)
+		last.answer, last.cut = textAnswer(tail), true
 		rest = append([]part{last}, rest...)
 	}
 	return textAnswer(head + hint), repeat, rest
 }
 
-// between stands between two texts in one reply: nothing where they are the pieces of one answer.
-func between(a, b part) string {
-	if a.key == b.key {
+// gap stands before a text behind another one in the same reply: nothing where it goes on with that one.
+func (p part) gap() string {
+	if p.cut {
 		return ""
 	}
 	return "\n\n"
@@ -142,8 +207,12 @@ func (s State) expireAnswers(limits Limits, now time.Time) State {
 		return s
 	}
 	oldest := now.Add(-limits.KeptFor).UnixMilli()
-	for len(s.Kept) > 0 && s.Kept[0].AtMS < oldest {
-		s = s.buryKept(ReasonExpired, "the user did not write again in time", now)
+	for i := 0; i < len(s.Kept); {
+		if s.Kept[i].AtMS < oldest {
+			s = s.buryKept(i, ReasonExpired, "the user did not write again in time", now)
+		} else {
+			i++
+		}
 	}
 	return s
 }
@@ -151,14 +220,14 @@ func (s State) expireAnswers(limits Limits, now time.Time) State {
 // boundKept turns the oldest kept answers beyond MaxKept into dead letters.
 func (s State) boundKept(limits Limits, now time.Time) State {
 	for limits.MaxKept > 0 && len(s.Kept) > limits.MaxKept {
-		s = s.buryKept(ReasonTooMany, "more answers wait for this user than are kept", now)
+		s = s.buryKept(0, ReasonTooMany, "more answers wait for this user than are kept", now)
 	}
 	return s
 }
 
-// buryKept turns the oldest kept answer into a dead letter.
-func (s State) buryKept(reason, detail string, now time.Time) State {
-	k := s.Kept[0]
-	s.Kept = slices.Clone(s.Kept[1:])
+// buryKept turns the i-th kept answer into a dead letter.
+func (s State) buryKept(i int, reason, detail string, now time.Time) State {
+	k := s.Kept[i]
+	s.Kept = slices.Delete(slices.Clone(s.Kept), i, i+1)
 	return s.bury(Burial{Key: k.Key, Reason: reason, Detail: detail, Answer: k.Answer, AtMS: now.UnixMilli()})
 }

@@ -12,6 +12,7 @@ type Limits struct {
 	KeptFor      time.Duration // an undelivered answer that is older becomes a dead letter
 	MaxKept      int           // more undelivered answers than this push out the oldest, as dead letters
 	TextBytes    int           // WeChat's limit for one text reply
+	Push         bool          // the account may send customer-service messages
 	More         string        // stands under a reply that has a rest; empty for none
 }
 

@@ -129,9 +129,9 @@ func (s *script) turn(t *testing.T, d *datadriven.TestData, now time.Time) strin
 	var answer Said
 	switch {
 	case arg(d, "image") != "":
-		answer.Answer = &messages.Answer{Content: &messages.Answer_Image{Image: &messages.MediaAnswer{MediaId: arg(d, "image")}}}
+		answer.Answers = []*messages.Answer{{Content: &messages.Answer_Image{Image: &messages.MediaAnswer{MediaId: arg(d, "image")}}}}
 	case said != "":
-		answer.Answer = textAnswer(said)
+		answer.Answers = []*messages.Answer{textAnswer(said)}
 	}
 	if v := arg(d, "set"); v != "" {
 		name, value, _ := strings.Cut(v, ":")
@@ -209,7 +209,7 @@ func (s *script) show() string {
 		fmt.Fprintf(&b, "session %s=%s\n", k, v)
 	}
 	f, _ := st.Follows.MarshalText()
-	fmt.Fprintf(&b, "follows %s, %+v\n", f, st.Counts)
+	fmt.Fprintf(&b, "follows %s, %s\n", f, strings.Replace(fmt.Sprintf("%+v", st.Counts), " Pushed:0", "", 1))
 	return b.String()
 }
 

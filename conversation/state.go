@@ -42,6 +42,9 @@ type State struct {
 	// the CreateTime of every key that was forgotten early, and so tells its replay, whose log time is new (DESIGN §3 rule 10).
 	AheadS    int64 `cbor:"14,keyasint,omitempty" json:"-"`
 	NoticedMS int64 `cbor:"15,keyasint,omitempty" json:"noticed_ms,omitempty"` // when a flooding user was last told, Unix milliseconds
+
+	Pushes []Pushed `cbor:"16,keyasint,omitempty" json:"pushes,omitempty"` // messages whose path is push, oldest first
+	Grants []Grant  `cbor:"17,keyasint,omitempty" json:"grants,omitempty"` // leave to send customer-service messages
 }
 
 // apply notes that the message's turn in the order of the log has come.
@@ -81,7 +84,8 @@ type Counts struct {
 	Silent   uint64 `cbor:"3,keyasint,omitempty" json:"silent"`
 	Dead     uint64 `cbor:"4,keyasint,omitempty" json:"dead"`
 	Dropped  uint64 `cbor:"5,keyasint,omitempty" json:"dropped"`
-	Kept     uint64 `cbor:"6,keyasint,omitempty" json:"kept"` // answers that had to wait for a later message
+	Kept     uint64 `cbor:"6,keyasint,omitempty" json:"kept"`   // answers that had to wait for a later message
+	Pushed   uint64 `cbor:"7,keyasint,omitempty" json:"pushed"` // answers that left through WeChat's API
 }
 
 // Blob is an encoded messages.Answer.
@@ -141,7 +145,9 @@ type Kept struct {
 	Answer Blob         `cbor:"2,keyasint" json:"answer"`
 	AtMS   int64        `cbor:"3,keyasint" json:"at_ms"`
 	// Repeat marks an answer whose delivery is unknown and which reply.unknown=once allows to be given once more.
-	Repeat bool `cbor:"4,keyasint,omitempty" json:"repeat,omitempty"`
+	Repeat bool  `cbor:"4,keyasint,omitempty" json:"repeat,omitempty"`
+	PushMS int64 `cbor:"5,keyasint,omitempty" json:"push_ms,omitempty"` // when it may be pushed all the same, Unix milliseconds; 0: never
+	Cut    bool  `cbor:"6,keyasint,omitempty" json:"cut,omitempty"`     // goes on where the text before it was cut
 }
 
 // Burial is a dead letter that is committed and, as far as the record knows, not published yet (DESIGN §3 rule 19).

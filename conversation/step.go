@@ -15,6 +15,7 @@ type Arrival struct {
 	At         messages.Position
 	LogTime    time.Time
 	CreateTime int64 // Unix seconds on WeChat's clock; 0: the log time stands for it
+	Late       bool  // no exchange waits for the answer, nor ever will: a dead letter that is re-driven
 }
 
 // created is when the message was written, as far as anybody knows: in Unix seconds, and the same for each of its deliveries.
@@ -63,6 +64,9 @@ func (s State) Classify(a Arrival, limits Limits, now time.Time) (Class, message
 // underWay finds a committed message whose end is not settled: it is known for as long as that takes, whatever its ring of keys had
 // to forget (DESIGN §3 rule 10).
 func (s State) underWay(key messages.Key) (messages.Outcome, bool) {
+	if p, ok := s.Pushing(key); ok && p.Answered {
+		return messages.Outcome_OUTCOME_ANSWERED, true
+	}
 	if _, ok := s.Recorded(key); ok || s.IsKept(key) {
 		return messages.Outcome_OUTCOME_ANSWERED, true
 	}
@@ -76,14 +80,15 @@ func (s State) underWay(key messages.Key) (messages.Outcome, bool) {
 
 // Said is what the bots made of a message.
 type Said struct {
-	Answer  *messages.Answer  // nil: deliberate silence
-	Session map[string]string // values to set; an empty one removes its key
+	Answers []*messages.Answer // in order; none: deliberate silence
+	Session map[string]string  // values to set; an empty one removes its key
 }
 
 // Step is a committed turn's effect outside the state.
 type Step struct {
 	Outcome messages.Outcome
 	Reply   *messages.Answer // what the open exchange gets; nil is `success`
+	Push    bool             // the answer leaves through WeChat's API: Pushing has its parts, and every exchange gets `success`
 }
 
 // Turn applies one message and what was said to it. The answers that were kept for this occasion go in front of the new one;
@@ -91,15 +96,13 @@ type Step struct {
 //
 // The returned state is what must be committed before Step.Reply is offered to anybody.
 func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, now time.Time) (State, Step, error) {
-	if !in.GetKind().Repliable() || !wechat.Shows(said.Answer) {
-		said.Answer = nil // an ingress would refuse it, and all that is kept behind it, for ever
-	}
+	said.Answers = said.shown(in, limits)
 	next := s.expireAnswers(limits, now)
 	// Answers leave in order, so whatever was recorded before this turn has been written, kept or buried (DESIGN §3 rule 15). Its
 	// mark may have been lost with an activation that wrote nothing after it.
-	next = next.settleAll()
+	next = next.settleAll().recall(limits, now)
 	next = next.converse(in, said, limits, now)
-	next = next.apply(a)
+	next = next.apply(a).granted(in.GetKind(), a, now)
 	next.Counts.Turns++
 	switch in.GetKind() {
 	case messages.Kind_KIND_SUBSCRIBE:
@@ -109,26 +112,48 @@ func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, n
 	default:
 	}
 
-	step := Step{Outcome: messages.Outcome_OUTCOME_SILENT}
-	repeat := false
-	if in.GetKind().Repliable() {
-		var err error
-		if next, step.Reply, repeat, err = next.compose(a.Key, said.Answer, limits, now); err != nil {
-			return s, Step{}, err
-		}
-	}
-	if step.Reply == nil {
+	if !in.GetKind().Repliable() {
+		next = next.unmark(a.Key)
 		next.Counts.Silent++
-		return next.remember(a, step.Outcome, limits, now), step, nil
+		return next.remember(a, messages.Outcome_OUTCOME_SILENT, limits, now), Step{Outcome: messages.Outcome_OUTCOME_SILENT}, nil
 	}
-	blob, err := Seal(step.Reply)
+	return next.answer(a, said.Answers, limits, now)
+}
+
+// answer decides how the answers of a turn leave, and remembers the message.
+func (s State) answer(a Arrival, answers []*messages.Answer, limits Limits, now time.Time) (State, Step, error) {
+	next, reply, repeat, err := s.compose(a, answers, limits, now)
 	if err != nil {
 		return s, Step{}, err
 	}
-	step.Outcome = messages.Outcome_OUTCOME_ANSWERED
+	step := Step{Outcome: messages.Outcome_OUTCOME_ANSWERED, Reply: reply}
+	switch p, pushing := next.Pushing(a.Key); {
+	case pushing && p.Answered:
+		step.Push = true
+	case reply != nil:
+		blob, err := Seal(reply)
+		if err != nil {
+			return s, Step{}, err
+		}
+		next.Answers = append(slices.Clip(next.Answers), Recorded{Key: a.Key, Answer: blob, AtMS: now.UnixMilli(), Repeat: repeat, At: a.At})
+	case len(answers) > 0 && len(next.Kept) > 0: // it waits for its occasion
+	default:
+		step.Outcome = messages.Outcome_OUTCOME_SILENT
+		next.Counts.Silent++
+		return next.remember(a, step.Outcome, limits, now), step, nil
+	}
 	next.Counts.Answered++
-	next.Answers = append(slices.Clip(next.Answers), Recorded{Key: a.Key, Answer: blob, AtMS: now.UnixMilli(), Repeat: repeat, At: a.At})
 	return next.remember(a, step.Outcome, limits, now), step, nil
+}
+
+// shown are the answers that WeChat would show. An ingress would refuse the others, and all that is kept behind them, for ever.
+func (said Said) shown(in *messages.Inbound, limits Limits) []*messages.Answer {
+	if !in.GetKind().Repliable() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(said.Answers), func(a *messages.Answer) bool {
+		return !wechat.Shows(a) || !limits.Push && !wechat.Passive(a)
+	})
 }
 
 // Delivered notes that the recorded answer of key was written. It needs no commit of its own: the partition's checkpoint
@@ -250,6 +275,7 @@ func (s State) Drop(dropped []Arrival, limits Limits, now time.Time) State {
 
 // remember records the key, and forgets the keys and answers whose time is over.
 func (s State) remember(a Arrival, o messages.Outcome, limits Limits, now time.Time) State {
+	s = s.unmark(a.Key)
 	keys := s.Keys.with(KnownKey{Key: a.Key, Outcome: o, LogTime: a.LogTime})
 	keys, horizon := keys.trimmed(a.LogTime.Add(-limits.KeyRetention))
 	s.Keys = keys
@@ -287,15 +313,15 @@ func without(all []Recorded, key messages.Key) []Recorded {
 // converse adds the message and its answer to the conversation, within its bounds. An event that nobody answered is no part of
 // it: a phone that reports its place every five seconds would push everything else out.
 func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time.Time) State {
-	if in.GetKind().IsEvent() && said.Answer == nil && len(said.Session) == 0 {
+	if in.GetKind().IsEvent() && len(said.Answers) == 0 && len(said.Session) == 0 {
 		return s
 	}
 	turns := slices.Clip(s.History(limits, now))
 	session := s.SessionAt(limits, now)
 	ms := now.UnixMilli()
 	turns = append(turns, Turn{Role: RoleUser, Kind: int32(in.GetKind()), Text: Describe(in), AtMS: ms})
-	if said.Answer != nil {
-		turns = append(turns, Turn{Role: RoleBot, Text: DescribeAnswer(said.Answer), AtMS: ms})
+	for _, answer := range said.Answers {
+		turns = append(turns, Turn{Role: RoleBot, Text: DescribeAnswer(answer), AtMS: ms})
 	}
 	s.Turns = boundTurns(turns, limits)
 	s.LastMS = ms

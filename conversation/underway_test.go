@@ -17,7 +17,7 @@ func TestUnsettledKeysAreKnown(t *testing.T) {
 		return Arrival{Key: keyOf(fmt.Sprint("m", i)), At: messages.Position{Generation: 1, Sequence: uint64(i)}, LogTime: noon}
 	}
 	in := &messages.Inbound{Kind: messages.Kind_KIND_TEXT, Body: &messages.Inbound_Text{Text: &messages.Text{Content: "hi"}}}
-	answered, _, err := State{}.Turn(in, arrival(1), Said{Answer: textAnswer("hello")}, limits, noon)
+	answered, _, err := State{}.Turn(in, arrival(1), Said{Answers: []*messages.Answer{textAnswer("hello")}}, limits, noon)
 	if err != nil {
 		t.Fatal(err)
 	}

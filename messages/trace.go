@@ -14,6 +14,7 @@ const (
 	StageTurn      Stage = "turn"      // the bot began
 	StageCommitted Stage = "committed" // the state has the turn
 	StageOffered   Stage = "offered"   // an ingress gave its verdict about the answer
+	StagePush      Stage = "push"      // the answer leaves through WeChat's API
 	StageKept      Stage = "kept"      // the answer waits for the user's next message
 	StageDead      Stage = "dead"      // it became a dead letter
 	StageSettled   Stage = "settled"   // the partition is done with the entry

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hongyan/bots"
+	"hongyan/messages"
 )
 
 // Options describe a rules bot.
@@ -86,7 +87,10 @@ func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, err
 	}
 	resp := bots.Response{Handled: true, Link: b.name}
 	if reply.Text != "" {
-		resp.Answer = bots.Text(reply.Text)
+		resp.Answers = []*messages.Answer{bots.Text(reply.Text)}
+	}
+	for _, text := range reply.More {
+		resp.Answers = append(resp.Answers, bots.Text(text))
 	}
 	return resp, nil
 }

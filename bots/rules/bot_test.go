@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hongyan/bots"
+	"hongyan/messages"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -89,7 +91,7 @@ func (b *bench) reply(t *testing.T) string {
 	case !resp.Handled:
 		return "(none)"
 	default:
-		return resp.Answer.GetText().GetContent()
+		return first(resp).GetText().GetContent()
 	}
 }
 
@@ -136,7 +138,7 @@ func TestDelay(t *testing.T) {
 		}
 		start = time.Now()
 		resp, err = b.Answer(t.Context(), &bots.Request{Message: said("你好"), Hurry: true})
-		if err != nil || resp.Answer.GetText().GetContent() != "late" || time.Since(start) != 0 {
+		if err != nil || first(resp).GetText().GetContent() != "late" || time.Since(start) != 0 {
 			t.Errorf("in a hurry: got %v, %v after %v; want it at once", resp, err, time.Since(start))
 		}
 	})
@@ -433,4 +435,25 @@ func TestAnswersWhileReloading(t *testing.T) {
 	}
 	close(stop)
 	askers.Wait()
+}
+
+// first is the first answer; nil where there is none.
+func first(r bots.Response) *messages.Answer {
+	if len(r.Answers) == 0 {
+		return nil
+	}
+	return r.Answers[0]
+}
+
+// A rule may say several things, one behind the other.
+func TestSeveralReplies(t *testing.T) {
+	t.Parallel()
+	set, err := Parse("rules.yaml", []byte("rules:\n  - {match: exact, value: 三, reply: [一, 二, 三]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, ok := set.Match(said("三"))
+	if got := append([]string{reply.Text}, reply.More...); !ok || !slices.Equal(got, []string{"一", "二", "三"}) {
+		t.Errorf("got %q", got)
+	}
 }

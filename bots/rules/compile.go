@@ -89,10 +89,14 @@ func (p *reader) reply(m *ast.MappingNode, f fields, r *rule) {
 		p.fault(m, "the rule has no reply; write reply: \"\" to stay silent")
 		return
 	}
+	if list, several := f.reply.(*ast.SequenceNode); several {
+		p.replies(list, r)
+		return
+	}
 	text, ok := textOf(f.reply)
 	switch {
 	case !ok:
-		p.fault(f.reply, "reply must be a text; it is %s; write \"\" to stay silent", typeName(f.reply))
+		p.fault(f.reply, "reply must be a text, or a list of texts; it is %s; write \"\" to stay silent", typeName(f.reply))
 	case text != "" && strings.TrimSpace(text) == "":
 		p.fault(f.reply, "the reply is blank, which WeChat shows as a fault; write \"\" to stay silent")
 	default:
@@ -107,6 +111,34 @@ func (p *reader) reply(m *ast.MappingNode, f fields, r *rule) {
 		p.fault(f.reply, "%v", err)
 	}
 	r.template = t
+}
+
+// maxReplies is how many answers one rule may have: WeChat lets an account send five messages before the user writes again.
+const maxReplies = 20
+
+// replies reads several answers to one message.
+func (p *reader) replies(list *ast.SequenceNode, r *rule) {
+	switch {
+	case r.kind == pattern:
+		p.fault(list, "a regexp rule has one reply; write a text")
+	case len(list.Values) == 0:
+		p.fault(list, "the list of replies is empty; write \"\" to stay silent")
+	case len(list.Values) > maxReplies:
+		p.fault(list, "%d replies to one message are too many; write at most %d", len(list.Values), maxReplies)
+	}
+	for i, node := range list.Values {
+		text, ok := textOf(node)
+		switch text = strings.TrimRight(text, "\n"); {
+		case !ok:
+			p.fault(node, "each reply of a list must be a text; this is %s", typeName(node))
+		case strings.TrimSpace(text) == "":
+			p.fault(node, "this reply is blank, which WeChat shows as a fault; remove it")
+		case i == 0:
+			r.reply = text
+		default:
+			r.more = append(r.more, text)
+		}
+	}
 }
 
 func (p *reader) delay(f fields, r *rule) {

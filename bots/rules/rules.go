@@ -35,6 +35,7 @@ const MaxDelay = time.Minute
 // Reply is what a rule says. An empty Text is deliberate silence.
 type Reply struct {
 	Text  string
+	More  []string      // further answers, in order
 	Delay time.Duration // to wait before answering
 }
 
@@ -53,6 +54,7 @@ type rule struct {
 	patterns []*regexp.Regexp // regexp only
 	template template         // regexp only: the reply in parts
 	reply    string
+	more     []string
 	delay    time.Duration
 	line     int
 }
@@ -75,7 +77,7 @@ func (s *Set) Match(in *messages.Inbound) (Reply, bool) {
 	for i := range s.rules {
 		r := &s.rules[i]
 		if text, ok := r.match(&q); ok {
-			return Reply{Text: text, Delay: r.delay}, true
+			return Reply{Text: text, More: r.more, Delay: r.delay}, true
 		}
 	}
 	return Reply{}, false

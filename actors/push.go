@@ -1,0 +1,306 @@
+package actors
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"hongyan/conversation"
+	"hongyan/messages"
+	"hongyan/stream"
+)
+
+// Bounds of pushing.
+const (
+	sendTimeout = 10 * time.Second // one call of WeChat's API, with all that it waits for
+	longWait    = time.Minute      // a longer one is a row in the due index (DESIGN §3 rule 18)
+	typingAfter = 2 * time.Second  // a quicker answer needs no sign that it is being written
+	typingEvery = 8 * time.Second
+	lagBelieved = 2 * time.Second // how much of an entry's age is believed: the log's clock may be another one than ours
+)
+
+// mayPush tells whether the user can be sent a message now, as far as the record knows.
+func (u *user) mayPush(now time.Time) bool {
+	return u.account.Limits.Push && u.Outlet != nil && u.st.GrantOpen(now)
+}
+
+// goPush makes the item bring a push forward. Its path stands in the record, so every delivery gets `success` (DESIGN §3 rule 14).
+func (u *user) goPush(it *item, key messages.Key) {
+	it.phase, it.push, it.pushKey = phasePushing, true, key
+	u.endSlots(it)
+}
+
+// drives tells whether an item brings this push forward already.
+func (u *user) drives(key messages.Key) bool {
+	for _, it := range u.queue {
+		if it.phase == phasePushing && it.pushKey == key {
+			return true
+		}
+	}
+	return false
+}
+
+// expectPush notes when a message's path becomes push, should its answer not be committed by then: the account may push, and somebody
+// waits. A former activation may have made it push already.
+func (u *user) expectPush(ctx actor.Context, it *item, rec stream.Received) {
+	if p, ok := u.st.Pushing(it.key); ok && !p.Answered {
+		if u.durable(ctx) {
+			it.push = true
+			u.endSlots(it)
+		}
+		return
+	}
+	if !u.account.Limits.Push || u.Outlet == nil || it.deliveries[0].slot == nil || it.dead != "" {
+		return
+	}
+	open := time.Duration(rec.Entry.GetWaitedMs())*time.Millisecond + min(max(it.began.Sub(rec.LogTime), 0), lagBelieved)
+	it.late = it.began.Add(u.account.PushAfter - open)
+}
+
+// markLate makes push the path of all messages whose answer is not there at their deadline, the queued ones too, in one commit; then
+// their exchanges end with `success` (DESIGN §3 rule 14).
+func (u *user) markLate(ctx actor.Context, now time.Time) {
+	next := u.st
+	var late []*item
+	for _, it := range u.queue {
+		if it.late.IsZero() || it.late.After(now) {
+			continue
+		}
+		it.late = time.Time{}
+		if it.push || it.phase > phaseAsking || it.dead != "" || !next.OpensOrHasGrant(it.in, it.arrival, now) {
+			continue // without a grant the exchange is held, and the last one ends with the text for that
+		}
+		next = next.Mark(it.in, it.arrival, now)
+		late = append(late, it)
+	}
+	if len(late) == 0 || !u.commit(ctx, next) {
+		return
+	}
+	for _, it := range late {
+		it.push = true
+		u.metrics.pushMarks.WithLabelValues(u.name.Account).Inc()
+		u.trace(messages.StagePush, it, it.deliveries[0], "the answer follows as a message of its own")
+		u.endSlots(it)
+	}
+}
+
+// divert makes push the path of an answer that no delivery took.
+func (u *user) divert(ctx actor.Context, it *item) bool {
+	if !u.commit(ctx, u.st.Divert(it.key, u.account.Limits, u.Now())) {
+		return false
+	}
+	u.goPush(it, it.key)
+	return u.push(ctx, it)
+}
+
+// push brings the item's push as far as it goes without waiting. True: nothing is left of it.
+func (u *user) push(ctx actor.Context, it *item) bool {
+	if u.call != 0 || u.Now().Before(u.retry) && !u.mustMakeRoom(it) {
+		return false
+	}
+	return u.pushFrom(ctx, it, u.st, false)
+}
+
+// pushFrom goes on from next, which is the record, or, where changed says so, what is to be written with the next step: the result of a
+// call and the mark of the next one are one commit (DESIGN §3 rule 16).
+func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, changed bool) bool {
+	limits := u.account.Limits
+	for {
+		now := u.Now()
+		p, ok := next.Pushing(it.pushKey)
+		switch {
+		case !ok:
+			return !changed || u.commit(ctx, next)
+		case p.Sending: // of a former activation, whose call may have been made
+			next, changed = u.unknown(next, it.pushKey, "the node that sent it did not come to write down what became of it"), true
+			continue
+		case u.Outlet == nil || !limits.Push:
+			next, changed = next.Retire(it.pushKey, time.Time{}, limits, now), true
+			continue
+		}
+		if ready, retry, why := u.Outlet.Ready(u.name.Account); !ready {
+			if retry.Sub(now) > longWait || u.mustMakeRoom(it) {
+				u.trace(messages.StageKept, it, it.deliveries[0], why)
+				u.metrics.kept.Inc()
+				next, changed = next.Retire(it.pushKey, retry, limits, now), true
+				continue
+			}
+			u.retry = retry
+			if changed {
+				u.commit(ctx, next)
+			}
+			return false
+		}
+		marked, part, open, err := next.Begin(it.pushKey, now)
+		switch {
+		case err != nil:
+			u.fail(ctx, "send a part of an answer", err)
+			return false
+		case !open:
+			u.trace(messages.StageKept, it, it.deliveries[0], "no grant is open")
+			u.metrics.kept.Inc()
+			next, changed = next.Retire(it.pushKey, time.Time{}, limits, now), true
+			continue
+		}
+		if u.commit(ctx, marked) {
+			u.send(it, part)
+		}
+		return false
+	}
+}
+
+// mustMakeRoom: somebody waits behind an answer that cannot be sent now. It is kept, and goes in front of that reply.
+func (u *user) mustMakeRoom(it *item) bool {
+	for _, other := range u.queue {
+		if other != it && other.phase == phaseQueued && !other.push && other.source == messages.Source_SOURCE_CALLBACK {
+			return true
+		}
+	}
+	return false
+}
+
+// send makes the call that the record announces, beside the mailbox.
+func (u *user) send(it *item, part *messages.Answer) {
+	u.calls++
+	u.call = u.calls
+	call, self, root := u.call, u.pid, u.root
+	u.trace(messages.StagePush, it, it.deliveries[0], "sending")
+	go func() { // ended by the outlet, within sendTimeout
+		// Not the partition's context: a call that was begun shall come to its end, so that its outcome is known.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), sendTimeout)
+		defer cancel()
+		root.Send(self, &sent{call: call, sent: u.Outlet.Send(ctx, u.name, part)})
+	}()
+}
+
+// called takes up what became of a call.
+func (u *user) called(ctx actor.Context, m *sent) {
+	if m.call != u.call || len(u.queue) == 0 || u.queue[0].phase != phasePushing {
+		return
+	}
+	u.call = 0
+	it, r, now := u.queue[0], m.sent, u.Now()
+	u.metrics.pushes.WithLabelValues(u.name.Account, r.Fate.String()).Inc()
+	u.trace(messages.StagePush, it, it.deliveries[0], r.Fate.String())
+	next, limits, key := u.st, u.account.Limits, it.pushKey
+	switch r.Fate {
+	case FateDelivered:
+		next = next.Sent(key)
+	case FateNotMade:
+		next = next.NotSent(key, now)
+		u.retry = r.Retry
+		if !u.retry.After(now) {
+			u.retry = now.Add(time.Second)
+		}
+		if u.retry.Sub(now) > longWait {
+			next = next.Retire(key, u.retry, limits, now)
+		} else {
+			u.commit(ctx, next)
+			return
+		}
+	case FateNoWindow:
+		next = next.Closed(key, limits, now)
+	case FateNoRight:
+		next = next.NotSent(key, now).Retire(key, time.Time{}, limits, now)
+	case FateNoUser:
+		next = next.LoseAll(key, ReasonNoUser, r.Detail, now)
+	case FateBadMessage:
+		next = next.Lose(key, ReasonRefused, r.Detail, now)
+	default:
+		next = u.unknown(next, key, r.Detail)
+	}
+	if r.Fate != FateDelivered {
+		u.Logger.Info("a customer-service message was not delivered", "account", u.name.Account, "user", u.name.Hash(),
+			"key", key.String(), "fate", r.Fate.String(), "errcode", r.Code, "detail", r.Detail)
+	}
+	if u.pushFrom(ctx, it, next, true) && !u.stopped {
+		u.queue = u.queue[1:]
+		u.finish(ctx, it, "")
+	}
+}
+
+// unknown decides about the part under way, of which nobody can tell whether it reached the user.
+func (u *user) unknown(s conversation.State, key messages.Key, detail string) conversation.State {
+	if u.account.Unknown == UnknownOnce {
+		if next, ok := s.Repeat(key); ok {
+			return next
+		}
+	}
+	return s.Lose(key, ReasonUnknown, detail, u.Now())
+}
+
+// wake does what is due: answers that were kept too long end, and those that may be pushed by now are.
+func (u *user) wake(ctx actor.Context, it *item) {
+	now := u.Now()
+	if key, ok := u.st.Unfinished(); ok { // a former activation had begun
+		it.phase, it.outcome = phaseCommitted, messages.Outcome_OUTCOME_SILENT
+		u.goPush(it, key)
+		return
+	}
+	next := u.st.Wake(u.account.Limits, now)
+	key, pushing := messages.Key{}, false
+	if u.account.Limits.Push && u.Outlet != nil {
+		next, key, pushing = next.PushKept(now)
+	}
+	it.outcome = messages.Outcome_OUTCOME_SILENT
+	if !u.commit(ctx, next) {
+		return
+	}
+	it.phase = phaseCommitted
+	if pushing {
+		u.goPush(it, key)
+	}
+}
+
+// wakeKey names the entry of a wake-up: by its place, for it is no message.
+func wakeKey(at messages.Position) messages.Key {
+	var k messages.Key
+	binary.BigEndian.PutUint64(k[:8], at.Generation)
+	binary.BigEndian.PutUint64(k[8:], at.Sequence)
+	return k
+}
+
+// redrive takes up the dead letter that the entry names. Only the entry that wins it runs, and it wins it again in every replay: so a
+// second re-drive has no effect, however they race (DESIGN §3 rule 19).
+func (u *user) redrive(ctx actor.Context, it *item) {
+	refused := func(why string, err error) {
+		u.Logger.Warn("a dead letter is not re-driven", "account", u.name.Account, "user", u.name.Hash(), "letter", it.letter, "reason", why, "error", err)
+		u.metrics.redriven.WithLabelValues(u.name.Account, "refused").Inc()
+		it.outcome, it.phase = messages.Outcome_OUTCOME_SILENT, phaseCommitted
+	}
+	if u.Letters == nil {
+		refused("this node cannot read dead letters", nil)
+		return
+	}
+	within, cancel := context.WithTimeout(u.ctx, opTimeout)
+	defer cancel()
+	at := it.arrival.At
+	taken, err := u.Letters.TakeUp(within, it.letter, &messages.Redriven{Generation: at.Generation, Sequence: at.Sequence, AtMs: u.Now().UnixMilli()})
+	if err != nil {
+		u.fail(ctx, "take a dead letter up", err)
+		return
+	}
+	if !taken {
+		refused("another entry took it up, or it was dropped", nil)
+		return
+	}
+	letter, _, err := u.Letters.Letter(within, it.letter)
+	if err != nil {
+		u.fail(ctx, "read a dead letter", err)
+		return
+	}
+	it.taken = true
+	u.metrics.redriven.WithLabelValues(u.name.Account, "run").Inc()
+	if letter.GetAnswer().GetContent() == nil { // its turn never was, or came to nothing
+		u.start(ctx, it)
+		return
+	}
+	next, step, err := u.st.Redeliver(it.arrival, letter.GetAnswer(), u.account.Limits, u.Now())
+	if err != nil {
+		u.fail(ctx, "take up the answer of a dead letter", err)
+		return
+	}
+	u.committed(ctx, it, next, step)
+}
