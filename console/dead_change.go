@@ -23,6 +23,7 @@ const (
 	changeMost  = 5000             // letters that one request by filter deals with
 	changeIDs   = 1000             // letters that one request may name
 	changeBody  = 1 << 20          // bytes
+	scanMost    = 20_000           // letters that are asked for at once; the log bounds their bytes
 	sliceSize   = 512              // letters that are dealt with before the next look at the clock
 )
 
@@ -270,7 +271,7 @@ func (c *change) pause(at changeCursor, err error) error {
 func (c *change) scan(ctx context.Context, filter stream.LetterFilter, partition int, at changeCursor) (refs []letterRef, err error) {
 	filter.Partition = &partition
 	for cursor := uint64(0); cursor < at.End; {
-		page, err := c.Dead.Letters(ctx, filter, cursor, pageMost)
+		page, err := c.Dead.Letters(ctx, filter, cursor, scanMost)
 		if err != nil {
 			return nil, err
 		}

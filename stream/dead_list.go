@@ -40,18 +40,19 @@ type LetterPage struct {
 	Left    uint64 // letters of the accounts and partitions in question that are still to look at
 }
 
-// Bounds of one page: messages under way at once, how many letters are looked at before the page ends with what it has, and how
-// often nothing may come of what the server has.
+// Bounds of one page: messages under way at once, how many letters are looked at and how many bytes they may have before the page
+// ends with what it has, and how often nothing may come of what the server has.
 const (
-	pageFetch   = 128
+	pageFetch   = 256
 	pageScan    = 20_000
+	pageBytes   = 16 << 20
 	pagePatient = 3
 	pageIdle    = 30 * time.Second // after which the server forgets a page's consumer by itself
 )
 
 // Letters lists dead letters in the order of the stream, up to limit of them, from the place that the page before ended at; 0 is the
-// beginning. A page may be short, even empty, and still have a next one: it ends after a number of letters looked at, so that a
-// question about few of very many stays short. A letter that is taken up moves to the end of the stream. Errors: ErrUnavailable.
+// beginning. A page may be short, even empty, and still have a next one: it ends after a number of letters looked at, or of
+// bytes, so that a question about few of very many stays short and none takes much memory. A letter that is taken up moves to the end of the stream. Errors: ErrUnavailable.
 func (l *Log) Letters(ctx context.Context, f LetterFilter, cursor uint64, limit int) (page LetterPage, err error) {
 	if f.OpenID != "" && f.Partition == nil { // a user's letters are all in his partition
 		p := l.Partition(messages.User{Account: f.Account, OpenID: f.OpenID})
@@ -113,6 +114,7 @@ type letterScan struct {
 	limit     int
 	page      LetterPage
 	delivered uint64 // by the consumer's own count
+	bytes     int    // of the letters on the page
 }
 
 // run reads until the page is full or the stream's end is reached.
@@ -173,8 +175,9 @@ func (s *letterScan) take(msg jetstream.Msg) (full bool, err error) {
 	}
 	if s.filter.matches(stored.Letter) {
 		s.page.Letters = append(s.page.Letters, stored)
+		s.bytes += len(msg.Data())
 	}
-	return meta.NumPending > 0 && (len(s.page.Letters) >= s.limit || s.page.Scanned >= pageScan), nil
+	return meta.NumPending > 0 && (len(s.page.Letters) >= s.limit || s.page.Scanned >= pageScan || s.bytes >= pageBytes), nil
 }
 
 // DeadEnd is the revision of the newest version of any letter: what is buried or taken up later has a higher one.
