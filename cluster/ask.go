@@ -38,7 +38,7 @@ func Ask(ctx context.Context, conn *nats.Conn, name string, u messages.User, msg
 	defer cancel()
 	reply, err := ask(ctx, conn, name, u, msg)
 	if err != nil {
-		return nil, fmt.Errorf("ask user %s of account %s: %w", u.Hash(), u.Account, err)
+		return nil, fmt.Errorf("ask %s: %w", actorName(u), err)
 	}
 	return reply, nil
 }

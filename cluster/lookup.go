@@ -12,8 +12,20 @@ import (
 	"hongyan/messages"
 )
 
-// userKind is the kind of the actors that requests find: one per user of an account.
-const userKind = "user"
+// The kinds of actors that requests find: one per user of an account, and one per account. Both are found alike: their identities
+// say which is which.
+const (
+	userKind    = "user"
+	accountKind = "account"
+)
+
+// kindOf is the kind of the actor of that name.
+func kindOf(u messages.User) string {
+	if _, ok := u.OfAccount(); ok {
+		return accountKind
+	}
+	return userKind
+}
 
 // lookup is proto.actor's IdentityLookup: identity → partition → lease → node → child of that node's partition actor. It
 // keeps no table of activations: the partition's actor is the only one that knows its children, so a stop costs nothing
@@ -51,12 +63,15 @@ var (
 
 // activate asks the owner of the user's partition for the user's actor.
 func (r *router) activate(ctx context.Context, identity, kind string) (*actor.PID, error) {
-	if kind != userKind {
+	if kind != userKind && kind != accountKind {
 		return nil, errKind
 	}
 	u, err := messages.ParseIdentity(identity)
 	if err != nil {
 		return nil, errIdentity // the identity itself stays out of errors
+	}
+	if kindOf(u) != kind {
+		return nil, errKind
 	}
 	partition := u.Partition(r.node.opts.Partitions)
 	owner, err := r.owner(ctx, partition)

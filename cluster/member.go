@@ -71,7 +71,7 @@ func (m Member) proto() *protoactor.Member {
 	}
 	var kinds []string
 	if m.Worker {
-		kinds = []string{userKind}
+		kinds = []string{userKind, accountKind}
 	}
 	return &protoactor.Member{Id: m.ID, Host: host, Port: port, Kinds: kinds}
 }

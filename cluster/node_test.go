@@ -309,6 +309,19 @@ func TestRequestFindsTheUser(t *testing.T) {
 	if _, err := a.transport.cluster.Request("demo/user-1", "nobody", &messages.Inspect{}); !errors.Is(err, errKind) {
 		t.Errorf("an unknown kind: %v", err)
 	}
+	// An account's own actor is found like a user's, under its own kind.
+	account := messages.AccountActor("demo")
+	if reply, err := a.Request(t.Context(), account, &messages.Inspect{}); err != nil || !contains(reply.(*messages.UserView).GetRunning(), account.Hash()) {
+		t.Errorf("the account's actor: %v, %v", reply, err)
+	}
+	if _, err := a.transport.cluster.Request(account.Identity(), accountKind, &messages.Inspect{}); err != nil {
+		t.Errorf("the account's actor under its kind: %v", err)
+	}
+	for identity, kind := range map[string]string{"demo/unasked": accountKind, messages.AccountActor("other").Identity(): userKind} {
+		if _, err := a.transport.cluster.Request(identity, kind, &messages.Inspect{}); !errors.Is(err, errKind) {
+			t.Errorf("%s as %s: %v", identity, kind, err)
+		}
+	}
 }
 
 func TestRequestSurvivesALostActor(t *testing.T) {

@@ -26,15 +26,24 @@ const (
 
 var errIdentity = errors.New("the identity is not of the form account/openid")
 
-// Request sends msg to the user's actor, wherever it is, and returns its reply. Until ctx ends (5 s if it has no deadline) a
-// try that finds no owner, no actor or no reply is followed by another, with the activation looked up anew; so msg may
-// arrive more than once, and must not be changed by its receiver. The end of ctx is noticed between tries, 0.7 s at most.
+// Request sends msg to the actor of a user, or of an account (messages.AccountActor), wherever it is, and returns its reply.
+// Until ctx ends (5 s if it has no deadline) a try that finds no owner, no actor or no reply is followed by another, with the
+// activation looked up anew; so msg may arrive more than once, and must not be changed by its receiver. The end of ctx is
+// noticed between tries, 0.7 s at most.
 func (n *Node) Request(ctx context.Context, u messages.User, msg proto.Message) (any, error) {
-	reply, err := n.router.request(ctx, u.Identity(), userKind, msg)
+	reply, err := n.router.request(ctx, u.Identity(), kindOf(u), msg)
 	if err != nil {
-		return nil, fmt.Errorf("ask user %s of account %s: %w", u.Hash(), u.Account, err)
+		return nil, fmt.Errorf("ask %s: %w", actorName(u), err)
 	}
 	return reply, nil
+}
+
+// actorName is who was asked, as errors may show it.
+func actorName(u messages.User) string {
+	if account, ok := u.OfAccount(); ok {
+		return "the actor of account " + account
+	}
+	return "user " + u.Hash() + " of account " + u.Account
 }
 
 // router is how requests travel, and proto.actor's cluster.Context: the library's own sends each try with the whole timeout,
@@ -94,7 +103,7 @@ func (r *router) try(ctx context.Context, identity, kind string, msg any) (any, 
 
 // pid is the user's actor: the one that the last request found, else the one that the partition's owner names.
 func (r *router) pid(ctx context.Context, identity, kind string) (*actor.PID, error) {
-	if pid := r.cache.get(identity); pid != nil && kind == userKind {
+	if pid := r.cache.get(identity); pid != nil && (kind == userKind || kind == accountKind) {
 		return pid, nil
 	}
 	pid, err := r.activate(ctx, identity, kind)
