@@ -366,3 +366,20 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentedScript: the script in the manual is one.
+func TestDocumentedScript(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(manual), "```yaml\n")
+	source, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the manual has no script")
+	}
+	if s, err := Parse("manual", []byte(source)); err != nil || len(s.Users) != 1 || len(s.Users[0].Steps) != 5 || s.Load == nil {
+		t.Errorf("%v", err)
+	}
+}
