@@ -397,3 +397,68 @@ func TestOlderStreamOfLetters(t *testing.T) {
 		t.Error(letter, err)
 	}
 }
+
+// With replicas as well, through changes of the leader that lose acknowledgements, exactly one entry takes a letter up, and every
+// one that asks until somebody answers learns whether it is the one.
+func TestTakeUpThroughLeaderChanges(t *testing.T) {
+	t.Parallel()
+	all := cluster(t)
+	conn := dial(t, "n", all[0].Addr().String())
+	opts := stream.Options{Replicas: 3, PublishTimeout: time.Second}
+	nodes := []*stream.Log{openOn(t, conn, opts)}
+	opts.Attach = true
+	for i, s := range all[1:] {
+		nodes = append(nodes, openOn(t, dial(t, fmt.Sprint("n", i), s.Addr().String()), opts))
+	}
+	const letters = 30
+	var ids []string
+	for n := range letters {
+		until(t, "a letter", func() bool {
+			return nodes[0].Bury(t.Context(), 1, "demo", fmt.Sprint("key.", n), letterOf("u", n, "bot", time.Now())) == nil
+		})
+		ids = append(ids, stream.LetterID(1, "demo", fmt.Sprint("key.", n)))
+	}
+	var mu sync.Mutex
+	won := make(map[string][]uint64)
+	var racing sync.WaitGroup
+	for r, node := range nodes {
+		racing.Go(func() {
+			for n, id := range ids {
+				if r == 0 && n%10 == 5 {
+					if _, err := conn.RequestWithContext(t.Context(), "$JS.API.STREAM.LEADER.STEPDOWN.HY_DEAD", nil); err != nil {
+						t.Error(err)
+					}
+				}
+				var taken bool
+				until(t, "a word about "+id, func() (ok bool) {
+					var err error
+					taken, err = node.TakeUp(t.Context(), id, redriven(uint64(r+1)))
+					return err == nil
+				})
+				if taken {
+					mu.Lock()
+					won[id] = append(won[id], uint64(r+1))
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	racing.Wait()
+	for _, id := range ids {
+		var letter *messages.DeadLetter
+		until(t, "the letter", func() (ok bool) {
+			var err error
+			letter, _, err = nodes[0].Letter(t.Context(), id)
+			return err == nil
+		})
+		if len(won[id]) != 1 || letter.GetRedriven().GetSequence() != won[id][0] {
+			t.Errorf("%s was taken up by %v, and says %v", id, won[id], letter.GetRedriven())
+		}
+	}
+	var page stream.LetterPage
+	until(t, "all letters in the list", func() (ok bool) { // the server that lists them may lag a moment
+		var err error
+		page, err = nodes[2].Letters(t.Context(), stream.LetterFilter{}, 0, 1000)
+		return err == nil && len(page.Letters) == letters && page.Letters[0].Letter.GetRedriven() != nil
+	})
+}
