@@ -60,6 +60,7 @@ func (x *exchange) serveGenuine() {
 		defer x.abandon()
 		entry.Slot = &messages.Slot{Ingress: x.g.id, Id: x.slot.id}
 	}
+	entry.WaitedMs = milliseconds(time.Since(x.start))
 	position, err := x.accept(entry)
 	if err != nil {
 		x.notAccepted(err)

@@ -40,6 +40,7 @@ type engine struct {
 	built   atomic.Bool  // all that follows is there, and does not change any more
 
 	storage
+	outward
 	cluster  *cluster.Node    // nil without the role worker
 	ingress  *ingress.Ingress // nil without the role ingress
 	rules    []*rules.Bot
@@ -134,8 +135,12 @@ func (e *engine) buildWorker() error {
 	if err != nil {
 		return err
 	}
+	if err := e.openOutward(); err != nil {
+		return err
+	}
 	workers := actors.New(actors.Options{
 		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
+		Outlet: e.sender, Official: e.official, Wakes: e.journal, Letters: e.journal,
 		Barrier: e.stateFsync(), Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter, KeepSettled: e.cfg.NATS.KeepSettled,
 	})
@@ -183,6 +188,9 @@ func (e *engine) serve(ctx, base context.Context) error {
 	}
 	if e.ingress != nil {
 		g.Go(func() error { return e.offers.Serve(base, e.slots, e.ingress) })
+	}
+	if e.sender != nil {
+		g.Go(func() error { return e.sender.Run(base) })
 	}
 	g.Go(func() error {
 		defer stopBase()

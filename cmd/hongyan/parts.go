@@ -62,12 +62,16 @@ func (e *engine) actorAccounts() (map[string]actors.Account, error) {
 		}
 		limits := conversation.DefaultLimits()
 		limits.MaxTurns, limits.MaxBytes, limits.Idle = a.Conversation.MaxTurns, int(a.Conversation.MaxBytes), a.Conversation.Idle
+		limits.KeptFor, limits.More, limits.Push = a.Reply.KeepFor, a.Reply.More, a.CustomerService
 		limits.KeyRetention = conversation.RetentionFor(a.MaxClockSkew)
 		unknown := actors.UnknownNever
 		if a.Reply.Unknown == config.UnknownOnce {
 			unknown = actors.UnknownOnce
 		}
-		out[a.ID] = actors.Account{ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown, Flooded: a.Reply.Flooded}
+		out[a.ID] = actors.Account{
+			ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown, Flooded: a.Reply.Flooded,
+			PushAfter: a.Reply.Deadline - pushEarly, Typing: a.Reply.Typing,
+		}
 	}
 	return out, nil
 }
