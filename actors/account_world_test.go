@@ -137,6 +137,12 @@ func (o *office) become(pid *actor.PID, system *actor.ActorSystem) {
 	o.pid, o.system = pid, system
 }
 
+func (o *office) looked() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.looks
+}
+
 // now is a node's clock.
 func (o *office) now() time.Time {
 	o.mu.Lock()

@@ -10,12 +10,13 @@ import (
 
 // How a node uses an account (see lineState).
 const (
-	leaseEvery   = time.Second            // while in use
-	leaseFresh   = 3 * time.Second        // an older lease may miss what other nodes learned
-	leaseDegrade = 2 * time.Second        // when nobody answers for so long, the token that is there is used as it is
-	leaseSoon    = 50 * time.Millisecond  // asked again while something is under way
-	lineInUse    = 10 * time.Second       // after the last question whether something may be sent
-	permitsFor   = 3 * time.Second        // unused permits go back
+	leaseEvery   = time.Second           // while in use
+	leaseFresh   = 3 * time.Second       // an older lease may miss what other nodes learned
+	leaseDegrade = 2 * time.Second       // when nobody answers for so long, the token that is there is used as it is
+	leaseSoon    = 50 * time.Millisecond // asked again while something is under way
+	lineInUse    = 10 * time.Second      // after the last question whether something may be sent
+	permitsFor   = 3 * time.Second       // unused permits go back
+	probeFor     = 5 * time.Second
 	maxWant      = 1000                   // permits of one lease
 	maxInFlight  = 256                    // sends of one node and account
 	disbelief    = 30 * time.Second       // for a token that is refused though WeChat says that it is good
@@ -41,7 +42,7 @@ type lineState struct {
 	demand    int // sends asked for since the last lease
 
 	blocks []heldBlock // never changed in place
-	probe  bool        // one message may go out in spite of KIND_NO_RIGHT
+	probe  time.Time   // until then one message may go out in spite of KIND_NO_RIGHT
 
 	leasedAt     time.Time // of the last reply
 	failingSince time.Time // when the first of the unanswered leases was asked for
@@ -60,7 +61,7 @@ type lineState struct {
 // heldBlock is a block on the node's own clock.
 type heldBlock struct {
 	kind  messages.AccountBlock_Kind
-	until time.Time
+	until time.Time // when to ask again
 }
 
 // ready tells whether a message may be sent; see Outlet.Ready.
@@ -78,8 +79,8 @@ func (s *lineState) ready(now time.Time) (ok bool, retry time.Time, why string) 
 		return ok, retry, why
 	}
 	for _, b := range s.blocks {
-		if now.Before(b.until) && !(b.kind == messages.AccountBlock_KIND_NO_RIGHT && s.probe) {
-			return false, earliest(b.until, now.Add(lookAgain)), blockWord(b.kind)
+		if s.holds(b, now) && !(b.kind == messages.AccountBlock_KIND_NO_RIGHT && s.mayProbe(now)) {
+			return false, latest(earliest(b.until, now.Add(lookAgain)), now.Add(leaseSoon)), blockWord(b.kind)
 		}
 	}
 	if ok, retry = s.breaker.ready(now, s.inFlight); !ok {
@@ -134,7 +135,7 @@ func (s *lineState) admit(now time.Time) (a admission, ok bool, retry time.Time,
 	}
 	a = admission{token: s.token, generation: s.generation}
 	if s.blocked(messages.AccountBlock_KIND_NO_RIGHT, now) {
-		a.probe, s.probe = true, false
+		a.probe, s.probe = true, time.Time{}
 	}
 	if !s.unlimited {
 		s.permits--
@@ -148,8 +149,17 @@ func (s *lineState) admit(now time.Time) (a admission, ok bool, retry time.Time,
 }
 
 func (s *lineState) blocked(kind messages.AccountBlock_Kind, now time.Time) bool {
-	return slices.ContainsFunc(s.blocks, func(b heldBlock) bool { return b.kind == kind && now.Before(b.until) })
+	return slices.ContainsFunc(s.blocks, func(b heldBlock) bool { return b.kind == kind && s.holds(b, now) })
 }
+
+// holds tells whether a block is still there. The account's actor says so with each lease; its time only tells when to ask again, lest
+// all nodes try at once when it is over. Where the actor does not answer, the time is all there is.
+func (s *lineState) holds(b heldBlock, now time.Time) bool {
+	return now.Before(b.until) || !s.degraded(now)
+}
+
+// mayProbe tells whether this node may try a message in spite of KIND_NO_RIGHT. A try that it did not make soon is another one's.
+func (s *lineState) mayProbe(now time.Time) bool { return now.Before(s.probe) }
 
 // learn takes the outcome of a call that was admitted. more: the same admission makes another call.
 func (s *lineState) learn(a admission, err error, more bool, now time.Time, chance uint64) {
@@ -256,7 +266,9 @@ func (s *lineState) leased(ask *messages.AccountLease, r *messages.AccountLeased
 		s.permitsAt = now
 	}
 	s.moreAt = in(r.GetMoreInMs())
-	s.probe = s.probe || r.GetProbe()
+	if r.GetProbe() {
+		s.probe = now.Add(probeFor)
+	}
 	s.blocks = nil
 	for _, b := range r.GetBlocks() {
 		s.blocks = append(s.blocks, heldBlock{kind: b.GetKind(), until: in(b.GetForMs())})
