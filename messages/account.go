@@ -1,12 +1,24 @@
 package messages
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
-// Accounts' own actors live on the cluster beside the users', under an account id that no configuration may use.
+// What the engine itself keeps lies beside the users' records, under an account id that no configuration may use.
 const (
 	reservedAccount = "_"
 	accountPrefix   = "account."
+	duePrefix       = "due."
 )
+
+// Reserved tells a name of the engine's own from a user's.
+func (u User) Reserved() bool { return u.Account == reservedAccount }
+
+// DueShard names a record of a partition's due index. It belongs to that partition, whatever the name's own hash would be.
+func DueShard(shard int) User {
+	return User{Account: reservedAccount, OpenID: duePrefix + strconv.Itoa(shard)}
+}
 
 // AccountActor is the identity of an account's own actor. Its partition, its record and its place follow from it like a user's.
 func AccountActor(account string) User {

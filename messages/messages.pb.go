@@ -4355,6 +4355,7 @@ func (x *AccountLeased) GetProbe() bool {
 // CallbackIPs asks an account's actor where WeChat's callbacks come from.
 type CallbackIPs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Doubt         bool                   `protobuf:"varint,1,opt,name=doubt,proto3" json:"doubt,omitempty"` // a genuine callback came from elsewhere: the list may be out of date
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4387,6 +4388,13 @@ func (x *CallbackIPs) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CallbackIPs.ProtoReflect.Descriptor instead.
 func (*CallbackIPs) Descriptor() ([]byte, []int) {
 	return file_messages_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *CallbackIPs) GetDoubt() bool {
+	if x != nil {
+		return x.Doubt
+	}
+	return false
 }
 
 // CallbackIPList is the reply to CallbackIPs.
@@ -4929,8 +4937,9 @@ const file_messages_proto_rawDesc = "" +
 	"more_in_ms\x18\n" +
 	" \x01(\x03R\bmoreInMs\x120\n" +
 	"\x06blocks\x18\v \x03(\v2\x18.hongyan.v1.AccountBlockR\x06blocks\x12\x14\n" +
-	"\x05probe\x18\f \x01(\bR\x05probe\"\r\n" +
-	"\vCallbackIPs\"?\n" +
+	"\x05probe\x18\f \x01(\bR\x05probe\"#\n" +
+	"\vCallbackIPs\x12\x14\n" +
+	"\x05doubt\x18\x01 \x01(\bR\x05doubt\"?\n" +
 	"\x0eCallbackIPList\x12\x16\n" +
 	"\x06ranges\x18\x01 \x03(\tR\x06ranges\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\xc9\x03\n" +
