@@ -29,8 +29,6 @@ const (
 	wakeEvery   = time.Second      // how often the rows are looked at
 	wakeAtMost  = 256              // users woken in one look
 	wakeAgain   = 60 * time.Second // a user whose row is due still
-	dueAccount  = "_"              // no account has this id
-	duePrefix   = "due."
 	maxWakeFail = 3 * time.Second
 )
 
@@ -91,7 +89,7 @@ func newDueIndex() *dueIndex {
 func shardOf(u messages.User) int { return int(xxhash.Sum64String(u.Identity()) >> 60) }
 
 func (p *partition) dueKey(shard int) state.Key {
-	return state.Key{Partition: p.tenure.Partition, User: messages.User{Account: dueAccount, OpenID: fmt.Sprintf("%s%d", duePrefix, shard)}}
+	return state.Key{Partition: p.tenure.Partition, User: messages.DueShard(shard)}
 }
 
 // loadDue reads the rows at takeover.

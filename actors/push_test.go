@@ -342,7 +342,7 @@ func TestDueIndex(t *testing.T) {
 		w.start()
 		var broken bool
 		w.breakStore(func(c memory.Call) memory.Fault {
-			if broken && c.Op == memory.Commit && strings.HasPrefix(c.Key.User.OpenID, duePrefix) {
+			if broken && c.Op == memory.Commit && c.Key.User.Reserved() {
 				return memory.Unreached
 			}
 			return memory.None

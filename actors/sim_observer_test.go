@@ -120,7 +120,7 @@ func (o *observer) committed(key state.Key, before, after state.Record) {
 	case b != (state.Version{}) && (a.Incarnation != b.Incarnation || a.Number != b.Number+1) && !o.sim.failedOver.Load():
 		o.violated("I4: %s: version %+v follows %+v", key, a, b)
 	}
-	if key.IsCheckpoint() {
+	if key.IsCheckpoint() || key.User.Reserved() {
 		return
 	}
 	old, now := o.turns(before), o.turns(after)
@@ -157,7 +157,7 @@ func (o *observer) restored(records map[state.Key]state.Record) {
 	defer o.mu.Unlock()
 	o.commits = make(map[string][]string)
 	for key, rec := range records {
-		if !key.IsCheckpoint() {
+		if !key.IsCheckpoint() && !key.User.Reserved() {
 			o.commits[key.User.OpenID] = o.turns(rec)
 		}
 	}
@@ -179,6 +179,9 @@ func (o *observer) check() []string {
 			if c, err := decodeCheckpoint(rec.Value); err != nil || c.Floor != c.Newest {
 				o.violated("I1: unsettled entries in partition %d: %+v %v", key.Partition, c, err)
 			}
+			continue
+		}
+		if key.User.Reserved() {
 			continue
 		}
 		st, err := conversation.Decode(rec.Value)

@@ -236,7 +236,7 @@ func (h *history) set(key string, data []byte) {
 		if fence := h.fences[tag]; now.epoch != fence {
 			h.fault("I4: %s: epoch %d wrote, when the partition's checkpoint had epoch %d", key, now.epoch, fence)
 		}
-		if !now.deleted {
+		if !now.deleted && !strings.Contains(key, "}:user:_:") { // the engine's own records are no users'
 			h.turn(key, user, old, data[headerBytes:])
 		}
 	}
