@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"hongyan/messages"
@@ -26,6 +27,25 @@ type Account struct {
 	Deliveries             int           // how often WeChat delivers one message altogether; 3 by default
 	Thinking               string        // text for the last delivery of an accepted message without an answer
 	NotReceived            string        // text for a last delivery that the log could not accept
+	CallbackIPs            AddressPolicy // what becomes of callbacks from addresses that WeChat does not publish
+}
+
+// AddressPolicy says what becomes of a genuine callback that came from an address which is not in WeChat's list.
+type AddressPolicy uint8
+
+// The values of callback_ips.
+const (
+	AddressOff     AddressPolicy = iota // addresses are not looked at
+	AddressReport                       // it is counted, and told in the log once a minute
+	AddressEnforce                      // it is refused like everything that is not genuine
+)
+
+// Callers knows where WeChat's callbacks come from. CallerLists implements it.
+type Callers interface {
+	// Listed tells whether an address is in the account's list; known is false while there is none.
+	Listed(account string, from netip.Addr) (listed, known bool)
+	// Doubt says that a genuine callback came from elsewhere, so that the list may be out of date. It does not wait.
+	Doubt(account string)
 }
 
 // Mode is the account's encryption mode. It comes from configuration alone; nothing in a request weakens it.

@@ -123,10 +123,13 @@ func (x *exchange) verify(body *[]byte) reason {
 	return x.known(why)
 }
 
-// known is why, except that nothing is genuine for an account that is not configured.
+// known is why, except that nothing is genuine for an account that is not configured, or from an address that is refused.
 func (x *exchange) known(why reason) reason {
-	if !x.account.configured {
+	switch {
+	case !x.account.configured:
 		return reasonAccount
+	case why == genuine:
+		return x.fromWeChat()
 	}
 	return why
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"sync"
 	"time"
@@ -41,6 +42,8 @@ type Options struct {
 	Trace      messages.TraceFunc    // nil: nobody watches
 	MaxBody    int64                 // bytes; DefaultMaxBody where 0
 	Partitions int                   // of the log, for traces; 0: traces carry -1
+	Callers    Callers               // needed where an account's CallbackIPs is not off
+	Proxies    []netip.Prefix        // whose X-Forwarded-For is believed; without them the peer is the caller
 }
 
 // Ingress is the callback endpoint of one process. Its methods may be called at once.
@@ -61,7 +64,10 @@ type Ingress struct {
 	slots      *slots
 	deliveries *deliveries
 	bodies     sync.Pool // of *[]byte
-	quiet      limiter
+	quiet      limiter   // of lines about refusals
+	callers    Callers
+	proxies    []netip.Prefix
+	elsewhere  limiter // of lines about addresses that are not listed
 
 	gate gate
 }
@@ -88,8 +94,9 @@ func New(o Options) (*Ingress, error) {
 	g := &Ingress{
 		id: o.ID, log: o.Log, accounts: make(map[string]*account, len(o.Accounts)),
 		now: o.Now, random: o.Random, logger: o.Logger, trace: o.Trace, maxBody: o.MaxBody, partitions: o.Partitions,
-		slots: newSlots(),
-		quiet: limiter{allow: rate.NewLimiter(refusalLinesPerSecond, refusalLinesBurst)},
+		slots:   newSlots(),
+		quiet:   limiter{allow: rate.NewLimiter(refusalLinesPerSecond, refusalLinesBurst)},
+		callers: o.Callers, proxies: o.Proxies, elsewhere: limiter{allow: rate.NewLimiter(rate.Every(time.Minute), 1)},
 	}
 	if g.now == nil {
 		g.now = time.Now
@@ -154,6 +161,10 @@ func (g *Ingress) newAccount(c Account) (*account, error) {
 		return nil, fmt.Errorf("the deadline %v is not within 0 and %v", c.Deadline, writeCutOff)
 	case c.Deliveries < 1:
 		return nil, fmt.Errorf("deliveries is %d, not at least 1", c.Deliveries)
+	case c.CallbackIPs > AddressEnforce:
+		return nil, fmt.Errorf("callback_ips %d is none of off, report and enforce", c.CallbackIPs)
+	case c.CallbackIPs != AddressOff && g.callers == nil:
+		return nil, errors.New("callback_ips is on, and Options.Callers is not set")
 	case c.MaxClockSkew < 0:
 		return nil, fmt.Errorf("the clock skew %v is negative", c.MaxClockSkew)
 	}

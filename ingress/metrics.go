@@ -54,6 +54,7 @@ type metrics struct {
 	durations   *prometheus.HistogramVec
 	refused     *prometheus.CounterVec
 	accepted    *prometheus.CounterVec
+	addresses   *prometheus.CounterVec
 	notReceived *prometheus.CounterVec
 	verdicts    *prometheus.CounterVec
 	unanswered  *prometheus.CounterVec
@@ -84,6 +85,9 @@ func newMetrics(reg prometheus.Registerer, open func() int) (*metrics, error) {
 			"Requests refused as not genuine, by reason; account is empty where none is configured under that name.", "account", "reason"),
 		accepted: counter("hongyan_ingress_accepted_total",
 			"Pushes that the log has, by kind.", "account", "kind"),
+		addresses: counter("hongyan_ingress_addresses_total",
+			"Genuine requests by where they came from: listed, unlisted, unknown (there is no list yet); with callback_ips alone.",
+			"account", "found"),
 		notReceived: counter("hongyan_ingress_not_received_total",
 			"Last deliveries that the log could not accept; the user was told so.", "account"),
 		verdicts: counter("hongyan_ingress_verdicts_total",
@@ -110,7 +114,7 @@ func newMetrics(reg prometheus.Registerer, open func() int) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.durations, m.refused, m.accepted, m.notReceived, m.verdicts, m.unanswered, m.stages, slotsOpen,
+		m.requests, m.durations, m.refused, m.accepted, m.addresses, m.notReceived, m.verdicts, m.unanswered, m.stages, slotsOpen,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("ingress: registering metrics: %w", err)

@@ -23,6 +23,7 @@ const (
 	reasonBody      reason = "body"      // the body could not be read to its end
 	reasonDecrypt   reason = "decrypt"   // properly signed, but the ciphertext or its receiver id is wrong
 	reasonMalformed reason = "malformed" // neither a push nor an envelope
+	reasonAddress   reason = "address"   // genuine but for the address that it came from
 )
 
 // Bounds of what a genuine URL carries, in bytes.
