@@ -40,11 +40,15 @@ func fixtures(tb testing.TB) map[string]string {
 	return files
 }
 
-// identity reads MsgType and Event of a fixture with the standard library's decoders, apart from the code under test.
+// identity reads MsgType, Event and the user of a fixture with the standard library's decoders, apart from the code under test. A
+// notice about a user (user_*) comes from the platform's own name, and says in OpenID whom it is about.
 func identity(t *testing.T, body string) (msgType, event, sender string) {
 	t.Helper()
 	body = strings.TrimPrefix(body, "\ufeff")
-	var f struct{ MsgType, Event, FromUserName string }
+	var f struct {
+		MsgType, Event, FromUserName, OpenID string
+		Lower                                string `xml:"openid"`
+	}
 	if strings.HasPrefix(strings.TrimSpace(body), "{") {
 		var m map[string]any
 		if err := json.Unmarshal([]byte(body), &m); err != nil {
@@ -53,10 +57,16 @@ func identity(t *testing.T, body string) (msgType, event, sender string) {
 		f.MsgType, _ = m["MsgType"].(string)
 		f.Event, _ = m["Event"].(string)
 		f.FromUserName, _ = m["FromUserName"].(string)
+		f.OpenID, _ = m["OpenID"].(string)
+		f.Lower, _ = m["openid"].(string)
 	} else if err := xml.NewDecoder(bytes.NewReader([]byte(body))).Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(f.MsgType), strings.ToLower(strings.TrimSpace(f.Event)), strings.TrimSpace(f.FromUserName)
+	msgType, event, sender = strings.TrimSpace(f.MsgType), strings.ToLower(strings.TrimSpace(f.Event)), strings.TrimSpace(f.FromUserName)
+	if event == "user_info_modified" || strings.HasPrefix(event, "user_authorization_") {
+		sender = strings.TrimSpace(f.OpenID + f.Lower)
+	}
+	return msgType, event, sender
 }
 
 // kinds says what each pair of MsgType and Event must become; what is not listed is acknowledged as unknown.
