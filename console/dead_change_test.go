@@ -34,7 +34,8 @@ func (d *deadBundle) byUser() map[string][]uint64 {
 func TestRedriveByID(t *testing.T) {
 	t.Parallel()
 	d := setUpDead(t)
-	late, early := d.bury(t, "u1", 7, nil), d.bury(t, "u1", 3, nil) // in the stream the later message comes first
+	sooner := func(l *messages.DeadLetter) { l.AtMs = 1 }
+	late, early := d.bury(t, "u1", 7, sooner), d.bury(t, "u1", 3, nil) // the later message died first
 	gone := "1.demo.gone.1"
 	dry := d.change(t, "redrive", console.DeadChange{IDs: []string{late, early, gone}, DryRun: true})
 	if dry.Done != 2 || dry.Refused != 1 || len(d.accepted) != 0 {
@@ -103,13 +104,14 @@ func TestRedriveByFilter(t *testing.T) {
 	const users, each = 7, 60
 	for n := each; n > 0; n-- { // youngest first
 		for u := range users {
-			d.bury(t, fmt.Sprint("u", u), n, nil)
+			d.bury(t, fmt.Sprint("u", u), n, func(l *messages.DeadLetter) { l.AtMs = int64(each - n) })
 		}
 	}
 	d.take(t, d.bury(t, "u0", each+1, nil))
 	var again atomic.Int64
-	d.after = func(e *messages.Entry, _ uint64) error { // it dies again at once
-		d.bury(t, e.GetInbound().GetOpenId(), 1000+int(again.Add(1)), nil)
+	d.after = func(*messages.Entry, uint64) error { // messages die meanwhile, of users who were dealt with and of others
+		n := int(again.Add(1))
+		d.bury(t, fmt.Sprint("u", n%users), 1000+n, nil)
 		return nil
 	}
 	ask := console.DeadChange{Filter: &console.DeadFilter{Account: "demo"}}

@@ -49,10 +49,13 @@ func (l *Log) deadFull(msg *nats.Msg) bool {
 	return limit > 0 && l.dead.size.Load()+l.dead.grown.Load()+int64(recordSize(msg)) > limit-limit/deadReserve
 }
 
-// recordSize is about what a message takes in the server's file store.
+// recordSize is what a letter takes in the server's file store.
 func recordSize(msg *nats.Msg) int {
-	const frame = 34 // lengths, sequence, time, checksum
-	return frame + len(msg.Subject) + len(nats.ExpectedLastSubjSeqHdr) + 40 + len(msg.Data)
+	const (
+		frame  = 34                                       // lengths, sequence, time, checksum
+		header = len("NATS/1.0\r\n") + len(": 0\r\n\r\n") // around the one header's name
+	)
+	return frame + header + len(nats.ExpectedLastSubjSeqHdr) + len(msg.Subject) + len(msg.Data)
 }
 
 // buried makes sure of a dead letter that another call wrote: that call may have ended before its barrier, and with replicas
