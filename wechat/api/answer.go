@@ -37,11 +37,12 @@ func (c *Client) judge(call call, h *host, status int, data []byte) *Error {
 		c.explain(e, call, env)
 		return e
 	case status >= 300:
-		e.Class = Refused
-		if status == http.StatusRequestTimeout {
-			e.Class = Unknown // it may be about a request that was read
-		} else if status == http.StatusRequestEntityTooLarge {
+		switch status {
+		case http.StatusRequestTimeout: // perhaps about a request that was read: it stays unknown
+		case http.StatusRequestEntityTooLarge:
 			e.Class = BadMessage
+		default:
+			e.Class = Refused
 		}
 		e.Msg = c.clean(call, h.name+": "+http.StatusText(status)+": this is not WeChat's answer; compare api_base, and ask who runs "+
 			"the proxies in between")

@@ -12,8 +12,8 @@ import (
 
 // Paths of the API. They are label values of the metrics.
 const (
-	callToken        = "/cgi-bin/token"
-	callStableToken  = "/cgi-bin/stable_token"
+	callToken        = "/cgi-bin/token"        //nolint:gosec // a path, no credential
+	callStableToken  = "/cgi-bin/stable_token" //nolint:gosec // a path, no credential
 	callSendCustom   = "/cgi-bin/message/custom/send"
 	callTyping       = "/cgi-bin/message/custom/typing"
 	callTemplate     = "/cgi-bin/message/template/send"
@@ -142,7 +142,7 @@ func (c *Client) attempt(whole context.Context, call call, h *host, left int) *E
 	resp.Body = &body{ReadCloser: resp.Body, end: end}
 	if call.take != nil && resp.StatusCode == http.StatusOK {
 		if taken, err := call.take(resp); err != nil {
-			resp.Body.Close()
+			_ = resp.Body.Close() // its error says no more than err
 			return c.broken(whole, call, h, resp.StatusCode, err, false)
 		} else if taken {
 			return nil

@@ -10,28 +10,28 @@ type meaning struct {
 // Sources: §n is wechat-protocol; "global" is WeChat's list of global return codes
 // (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html); "api" is the page of the very API.
 const (
-	tokenAdvice  = "the token is renewed by itself; if this comes again and again, another program renews it with the same secret"
-	secretAdvice = "compare app_id and app_secret with the account's console"
-	ipAdvice     = "add this server's outgoing IP address to the IP allow-list in the account's console"
-	rightAdvice  = "the account needs this right: see the list of rights in the account's console"
-	agentAdvice  = "compare the support agents of the account with the configuration"
-	quotaAdvice  = "wait until tomorrow, or reset the quota (ten times a month)"
+	renewAdvice = "the token is renewed by itself; if this comes again and again, another program renews it with the same secret"
+	appAdvice   = "compare app_id and app_secret with the account's console"
+	ipAdvice    = "add this server's outgoing IP address to the IP allow-list in the account's console"
+	rightAdvice = "the account needs this right: see the list of rights in the account's console"
+	agentAdvice = "compare the support agents of the account with the configuration"
+	quotaAdvice = "wait until tomorrow, or reset the quota (ten times a month)"
 )
 
 // codes is every errcode that this client knows by name. classify says what is done with all others.
 var codes = map[int]meaning{
 	-1: {Busy, "§4", ""},
 
-	40001: {TokenInvalid, "§4", tokenAdvice},
-	40014: {TokenInvalid, "§4", tokenAdvice},
-	42001: {TokenInvalid, "§4", tokenAdvice},
-	41001: {TokenInvalid, "global", tokenAdvice}, // access_token missing: ours was empty
+	40001: {TokenInvalid, "§4", renewAdvice},
+	40014: {TokenInvalid, "§4", renewAdvice},
+	42001: {TokenInvalid, "§4", renewAdvice},
+	41001: {TokenInvalid, "global", renewAdvice}, // access_token missing: ours was empty
 
-	40013: {Config, "§4", secretAdvice},
-	40125: {Config, "§4", secretAdvice},
+	40013: {Config, "§4", appAdvice},
+	40125: {Config, "§4", appAdvice},
 	40243: {Config, "§4", "the AppSecret is frozen: unfreeze it in the account's console"},
-	41002: {Config, "global", secretAdvice},
-	41004: {Config, "global", secretAdvice},
+	41002: {Config, "global", appAdvice},
+	41004: {Config, "global", appAdvice},
 	40002: {Config, "global", "token_source does not fit this account"}, // invalid grant_type
 	40164: {Config, "§4", ipAdvice},
 	61004: {Config, "§4", ipAdvice},

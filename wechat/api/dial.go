@@ -50,21 +50,18 @@ func newTransport(dialTime time.Duration, tlsConfig *tls.Config) *http.Transport
 	dialTLS := func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTime)
 		defer cancel()
+		config := tlsConfig.Clone()
+		var err error
+		if config.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			return nil, err
+		}
 		conn, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		config := tlsConfig.Clone()
-		if config.ServerName == "" {
-			config.ServerName, _, err = net.SplitHostPort(address)
-			if err != nil {
-				conn.Close()
-				return nil, err
-			}
-		}
 		secure := tls.Client(conn, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			conn.Close()
+			_ = conn.Close() // its error says no more than err
 			return nil, err
 		}
 		return &countedConn{Conn: secure}, nil

@@ -132,14 +132,15 @@ func TestSilentHostLeavesTime(t *testing.T) {
 	silent := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) })
 	p := serve(t, says(`{"access_token":"t","expires_in":7200}`))
-	c := newTestClient(t, silent.URL, func(o *Options) { o.Hosts, o.Timeout = []string{p.URL}, 400*time.Millisecond })
+	other := func(o *Options) { o.Hosts = []string{p.URL} }
+	c := impatient(newTestClient(t, silent.URL, other), 2*time.Second)
 	_, err := c.StableToken(t.Context(), false)
 	must(t, err)
 	if len(silent.requests()) != 1 || len(p.requests()) != 1 {
 		t.Errorf("asked %d and %d times", len(silent.requests()), len(p.requests()))
 	}
 	// A forced renewal has an effect: it is not made twice.
-	forced := newTestClient(t, silent.URL, func(o *Options) { o.Hosts, o.Timeout = []string{p.URL}, 100*time.Millisecond })
+	forced := impatient(newTestClient(t, silent.URL, other), 500*time.Millisecond)
 	_, err = forced.StableToken(t.Context(), true)
 	if e := asError(t, err); e.Class != Unknown || len(p.requests()) != 1 {
 		t.Errorf("got %v after %d requests to the other host", e, len(p.requests()))

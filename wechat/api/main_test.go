@@ -101,7 +101,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func timeout(d time.Duration) func(*Options) { return func(o *Options) { o.Timeout = d } }
+// impatient lets calls take d, while connections keep the time that a busy machine needs to make them.
+func impatient(c *Client, d time.Duration) *Client {
+	c.timeout = d
+	return c
+}
 
 // raw starts a listener whose connections handle owns; n counts them from 0. Connections are closed when the test ends.
 func raw(t *testing.T, handle func(n int, conn *net.TCPConn)) string {

@@ -35,7 +35,7 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	t.Cleanup(p.Close)
 	s := httptest.NewServer(p.APIHandler())
 	t.Cleanup(s.Close)
-	w := &world{Platform: p, Client: newTestClient(t, s.URL, timeout(time.Second), func(o *Options) { o.Hosts = hosts })}
+	w := &world{Platform: p, Client: newTestClient(t, s.URL, func(o *Options) { o.Hosts = hosts })}
 	t.Cleanup(w.Client.Close)
 	token, err := w.StableToken(t.Context(), false)
 	must(t, err)
@@ -192,7 +192,7 @@ func TestEveryOtherCall(t *testing.T) {
 	if err != nil || len(check.DNS) != 1 || len(check.Ping) != 1 || check.Ping[0].PackageLoss != "0%" {
 		t.Errorf("check: %+v, %v", check, err)
 	}
-	classic, err := w.Client.Token(ctx)
+	classic, err := w.Token(ctx)
 	forced, err2 := w.StableToken(ctx, true)
 	if err != nil || err2 != nil || classic.Value == forced.Value || forced.ExpiresIn <= 0 {
 		t.Errorf("tokens: %v, %v", err, err2)
@@ -208,15 +208,16 @@ func TestFaultsOfThePlatform(t *testing.T) {
 		fault   simulator.Fault
 		class   Class
 		arrived int
+		silent  bool // no answer comes
 	}{
-		{"reset before", simulator.Fault{Kind: simulator.FaultReset}, Unknown, 0},
-		{"reset after", simulator.Fault{Kind: simulator.FaultReset, When: simulator.After}, Unknown, 1},
-		{"503 before", simulator.Fault{Kind: simulator.FaultStatus}, Unknown, 0},
-		{"502 after", simulator.Fault{Kind: simulator.FaultStatus, Status: 502, When: simulator.After}, Unknown, 1},
-		{"lost", simulator.Fault{Kind: simulator.FaultLost}, Unknown, 1},
-		{"late", simulator.Fault{Kind: simulator.FaultLatency, Latency: 10 * time.Second, When: simulator.After}, Unknown, 1},
-		{"busy", simulator.Fault{Kind: simulator.FaultCode, Code: -1}, Busy, 0},
-		{"all tokens stale", simulator.Fault{Kind: simulator.FaultStale, Account: "demo"}, TokenInvalid, 0},
+		{"reset before", simulator.Fault{Kind: simulator.FaultReset}, Unknown, 0, false},
+		{"reset after", simulator.Fault{Kind: simulator.FaultReset, When: simulator.After}, Unknown, 1, false},
+		{"503 before", simulator.Fault{Kind: simulator.FaultStatus}, Unknown, 0, false},
+		{"502 after", simulator.Fault{Kind: simulator.FaultStatus, Status: 502, When: simulator.After}, Unknown, 1, false},
+		{"lost", simulator.Fault{Kind: simulator.FaultLost}, Unknown, 1, true},
+		{"late", simulator.Fault{Kind: simulator.FaultLatency, Latency: 10 * time.Second, When: simulator.After}, Unknown, 1, true},
+		{"busy", simulator.Fault{Kind: simulator.FaultCode, Code: -1}, Busy, 0, false},
+		{"all tokens stale", simulator.Fault{Kind: simulator.FaultStale, Account: "demo"}, TokenInvalid, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -225,6 +226,9 @@ func TestFaultsOfThePlatform(t *testing.T) {
 			c.fault.Call = simulator.CallCustomSend
 			_, err := w.Inject(c.fault)
 			must(t, err)
+			if c.silent {
+				impatient(w.Client, 500*time.Millisecond)
+			}
 			e := asError(t, w.SendCustom(t.Context(), w.token, testOpenID, textAnswer("x"), ""))
 			if e.Class != c.class || e.Unsent {
 				t.Errorf("got %+v", e)

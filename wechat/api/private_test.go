@@ -55,10 +55,13 @@ func TestNothingPrivate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
-			c := newTestClient(t, base, timeout(150*time.Millisecond), func(o *Options) {
+			c := newTestClient(t, base, func(o *Options) {
 				o.Hosts = []string{unused(t)}
 				o.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			})
+			if name == "silence" {
+				impatient(c, 100*time.Millisecond)
+			}
 			for call, err := range everyCall(t.Context(), c) {
 				if err == nil {
 					t.Errorf("%s: no error", call)

@@ -65,7 +65,7 @@ func TestNeverTwice(t *testing.T) {
 	t.Parallel()
 	seen := &effects{count: map[string]int{}}
 	c := newTestClient(t, raw(t, seen.fickle), func(o *Options) { o.Hosts = []string{raw(t, seen.fickle)} })
-	const workers, each = 8, 250
+	const workers, each = 8, 120
 	said := make([]map[string]string, workers) // by worker and text: what the client said
 	var wg sync.WaitGroup
 	for worker := range workers {
