@@ -49,7 +49,7 @@ var homes = []home{
 	{library: "go.uber.org/zap", dirs: []string{"cmd"}},
 	{library: "github.com/spf13/cobra", dirs: []string{"cmd"}},
 	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/rules"}},
-	{library: "github.com/goccy/go-yaml", dirs: []string{"config", "bots/rules"}, tests: []string{"cmd", "internal"}},
+	{library: "github.com/goccy/go-yaml", dirs: []string{"config", "bots/rules", "wechat/simulator/script"}, tests: []string{"cmd", "internal"}},
 }
 
 func importLaws() []Law {

@@ -39,8 +39,8 @@ type ledger struct {
 	tokens     tokenBook
 	usage      usage
 	media      mediaStore
-	templates  map[string]sentTemplate // by OpenID and client_msg_id
-	clearances []time.Time             // when quotas were cleared this month
+	templates  sentTemplates
+	clearances []time.Time // when quotas were cleared this month
 }
 
 // endpoint is one path of the API.
@@ -81,7 +81,7 @@ func (p *Platform) APIHandler() http.Handler { return http.HandlerFunc(p.serveAP
 func newAPI(p *Platform) *api {
 	a := &api{ledgers: map[string]*ledger{}, tokens: map[string]*token{}, jobs: make(chan struct{}, maxJobs), endpoints: endpoints()}
 	for id := range p.accounts {
-		a.ledgers[id] = &ledger{followers: map[string]*follower{}, templates: map[string]sentTemplate{}, usage: newUsage(), media: newMediaStore()}
+		a.ledgers[id] = &ledger{followers: map[string]*follower{}, templates: sentTemplates{byName: map[string]sentTemplate{}}, usage: newUsage(), media: newMediaStore()}
 	}
 	return a
 }

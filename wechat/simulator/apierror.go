@@ -64,7 +64,7 @@ type apiError struct {
 func (e *apiError) Error() string { return fmt.Sprintf("errcode %d: %s", e.code, e.text) }
 
 // errorTexts are the beginnings of errmsg, close to WeChat's own.
-var errorTexts = map[int]string{
+var errorTexts = map[int]string{ //nolint:gosec // texts about tokens, no tokens
 	CodeBusy:           "system error, please try again later",
 	CodeBadToken:       "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken",
 	CodeGrantType:      "invalid grant_type",

@@ -17,6 +17,7 @@ import (
 const (
 	mediaLife       = 3 * 24 * time.Hour
 	mediaShelfBytes = 64 << 20
+	maxKnownMedia   = 100_000                 // ids of what users sent, per account
 	videoPath       = "/cgi-bin/media/video/" // where video_url leads
 )
 
@@ -45,14 +46,20 @@ type mediaStore struct {
 	items map[string]*storedMedia
 	order []string // uploads, oldest first
 	bytes int
+	known []string // ids without bytes, oldest first
 }
 
 func newMediaStore() mediaStore { return mediaStore{items: map[string]*storedMedia{}} }
 
 // know notes an id without bytes.
 func (s *mediaStore) know(id string, until time.Time) {
-	if s.items[id] == nil {
-		s.items[id] = &storedMedia{until: until}
+	if s.items[id] != nil {
+		return
+	}
+	s.items[id] = &storedMedia{until: until}
+	if s.known = append(s.known, id); len(s.known) > maxKnownMedia {
+		delete(s.items, s.known[0])
+		s.known = s.known[1:]
 	}
 }
 

@@ -23,6 +23,27 @@ type sentTemplate struct {
 	at    time.Time
 }
 
+// sentTemplates are those of the last templateMemory.
+type sentTemplates struct {
+	byName map[string]sentTemplate // by OpenID and client_msg_id
+	order  []string                // oldest first
+}
+
+// at finds the message that a name still stands for; what is too old is forgotten.
+func (s *sentTemplates) at(name string, now time.Time) (t sentTemplate, known bool) {
+	for len(s.order) > 0 && now.Sub(s.byName[s.order[0]].at) >= templateMemory {
+		delete(s.byName, s.order[0])
+		s.order = s.order[1:]
+	}
+	t, known = s.byName[name]
+	return t, known
+}
+
+func (s *sentTemplates) add(name string, t sentTemplate) {
+	s.byName[name] = t
+	s.order = append(s.order, name)
+}
+
 // templateMessage is the body of /cgi-bin/message/template/send and /cgi-bin/message/subscribe/bizsend.
 type templateMessage struct {
 	ToUser      string                         `json:"touser"`
@@ -44,15 +65,14 @@ func (c *call) templateSend() (any, error) {
 	}
 	name := in.ToUser + "\x00" + in.ClientMsgID
 	if in.ClientMsgID != "" {
-		if old, known := c.ledger.templates[name]; known && c.now.Sub(old.at) < templateMemory {
+		if old, known := c.ledger.templates.at(name, c.now); known {
 			c.note.MsgID = old.msgID.String()
 			return map[string]any{"errcode": 0, "errmsg": "ok", "msgid": old.msgID}, nil
 		}
-		c.forgetTemplates()
 	}
 	id := json.Number(c.p.newMsgID())
 	if in.ClientMsgID != "" {
-		c.ledger.templates[name] = sentTemplate{id, c.now}
+		c.ledger.templates.add(name, sentTemplate{id, c.now})
 	}
 	status := "success"
 	if f.refuses {
@@ -130,18 +150,6 @@ func (in templateMessage) lines() string {
 		out += fmt.Sprintf("%s: %v", name, in.Data[name].Value)
 	}
 	return out
-}
-
-// forgetTemplates drops what no client_msg_id can repeat any more, once there is much of it.
-func (c *call) forgetTemplates() {
-	if len(c.ledger.templates) < 10_000 {
-		return
-	}
-	for name, t := range c.ledger.templates {
-		if c.now.Sub(t.at) >= templateMemory {
-			delete(c.ledger.templates, name)
-		}
-	}
 }
 
 // pushJob delivers the result of a job to the callback, a bounded number of them at once. Close ends and awaits them.

@@ -86,11 +86,11 @@ func (c *call) stableToken() (any, error) {
 		if n := len(book.forced); n > 0 && c.now.Sub(book.forced[n-1]) < forceGap {
 			return c.tokenReply(current), nil
 		}
-		today := slices.DeleteFunc(slices.Clone(book.forced), func(at time.Time) bool { return dayOf(at) != dayOf(c.now) })
-		if len(today) >= forcesPerDay {
+		book.forced = slices.DeleteFunc(book.forced, func(at time.Time) bool { return dayOf(at) != dayOf(c.now) })
+		if len(book.forced) >= forcesPerDay {
 			return nil, failText(CodeDailyQuota, "force_refresh was used 20 times today")
 		}
-		book.forced = append(today, c.now)
+		book.forced = append(book.forced, c.now)
 		overlap = 0
 	case current.ends.Sub(c.now) >= tokenOverlap:
 		return c.tokenReply(current), nil

@@ -77,7 +77,7 @@ func (p *Platform) Burst(ctx context.Context, account string, b Burst) (BurstRes
 				}
 				mu.Lock()
 				took = append(took, time.Since(begun))
-				out.add(r)
+				out = out.with(r)
 				mu.Unlock()
 			}
 		})
@@ -91,7 +91,8 @@ func (p *Platform) Burst(ctx context.Context, account string, b Burst) (BurstRes
 	return out, context.Cause(ctx)
 }
 
-func (r *BurstResult) add(one Result) {
+// with is r and one message more.
+func (r BurstResult) with(one Result) BurstResult {
 	r.Pushed++
 	switch {
 	case one.Answered:
@@ -104,4 +105,5 @@ func (r *BurstResult) add(one Result) {
 	if len(one.Deliveries) > 1 {
 		r.Retried++
 	}
+	return r
 }

@@ -85,11 +85,12 @@ func encodeXML(fields []field) []byte {
 	b.WriteString("<xml>")
 	for _, f := range fields {
 		b.WriteString("<" + f.name + ">")
-		if len(f.list) > 0 {
+		switch {
+		case len(f.list) > 0:
 			b.WriteString(inner(encodeXML(f.list)))
-		} else if f.number && isDecimal(f.value) {
+		case f.number && isDecimal(f.value):
 			b.WriteString(f.value)
-		} else {
+		default:
 			b.WriteString("<![CDATA[")
 			b.WriteString(strings.ReplaceAll(strings.Map(xmlChar, f.value), "]]>", "]]]]><![CDATA[>"))
 			b.WriteString("]]>")

@@ -42,7 +42,7 @@ func (s *faultSet) draw(c *call) plan {
 }
 
 // concerns tells whether a fault is about a call.
-func (f *Fault) concerns(c *call) bool {
+func (f Fault) concerns(c *call) bool {
 	if f.Account != "" && c.note.Account != f.Account {
 		return false
 	}
@@ -125,7 +125,7 @@ func (c *call) breakOff(w http.ResponseWriter, f *Fault) {
 func reset(w http.ResponseWriter) {
 	connection, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) //lawtest:allow panic it is net/http's own way to cut a connection that cannot be taken over
+		panic(http.ErrAbortHandler) // net/http's own way to cut a connection that cannot be taken over
 	}
 	if tcp, ok := connection.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0) // without it the end is an orderly one, which is bad enough

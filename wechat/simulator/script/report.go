@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/rivo/uniseg"
 
 	"hongyan/wechat/simulator"
 )
@@ -120,13 +123,15 @@ func (r *Runner) report(elapsed time.Duration, stopped bool) *Report {
 
 // WriteTable writes the report for people.
 func (r *Report) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "USER\tSTEP\tSENT\tPASSIVE\tCUSTOM\tSILENT\tBANNER\tRETRIED\tFAILED\tP50\tP99\tMAX")
+	table := [][]string{{"USER", "STEP", "SENT", "PASSIVE", "CUSTOM", "SILENT", "BANNER", "RETRIED", "FAILED", "P50", "P99", "MAX"}}
 	for _, x := range r.Rows {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", x.User, cut(x.Step, 32), x.Sent, x.Passive, x.Custom, x.Silent,
-			x.Banner, x.Retried, x.Failed, short(x.P50), short(x.P99), short(x.Max))
+		line := []string{x.User, cut(x.Step, 32)}
+		for _, n := range []int{x.Sent, x.Passive, x.Custom, x.Silent, x.Banner, x.Retried, x.Failed} {
+			line = append(line, strconv.Itoa(n))
+		}
+		table = append(table, append(line, short(x.P50), short(x.P99), short(x.Max)))
 	}
-	if err := t.Flush(); err != nil {
+	if err := writeColumns(w, table); err != nil {
 		return err
 	}
 	if len(r.Failures) > 0 {
@@ -147,6 +152,30 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s: %s, in %v\n", r.Script, verdict, r.Elapsed.Round(time.Millisecond))
 	return err
+}
+
+// writeColumns sets cells below each other. Chinese characters take two places each, which text/tabwriter does not know.
+func writeColumns(w io.Writer, table [][]string) error {
+	widths := make([]int, len(table[0]))
+	for _, line := range table {
+		for i, cell := range line {
+			widths[i] = max(widths[i], uniseg.StringWidth(cell))
+		}
+	}
+	for _, line := range table {
+		var b strings.Builder
+		for i, cell := range line {
+			b.WriteString(cell)
+			if i < len(line)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-uniseg.StringWidth(cell)+2))
+			}
+		}
+		b.WriteByte('\n')
+		if _, err := io.WriteString(w, b.String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // WriteJSON writes the report for programs.
