@@ -13,6 +13,7 @@ const (
 	ipsEvery      = 24 * time.Hour  // wechat-protocol §5.3: re-read daily
 	ipsSpread     = time.Hour
 	ipsRetry      = time.Minute
+	ipsDoubt      = 10 * time.Minute // a list in doubt is read anew, but not more often
 )
 
 // lease answers a node: what it may use until it asks again.
@@ -131,11 +132,12 @@ type ipsRefresh struct {
 	fetching  bool
 	notBefore time.Time
 	asked     bool // somebody wants to know
+	doubt     bool // a genuine callback came from elsewhere
 }
 
 // ipList answers an ingress.
-func (s *accountState) ipList(now time.Time) *messages.CallbackIPList {
-	s.ips.asked = true
+func (s *accountState) ipList(doubt bool, now time.Time) *messages.CallbackIPList {
+	s.ips.asked, s.ips.doubt = true, s.ips.doubt || doubt
 	if len(s.IPs) == 0 {
 		return &messages.CallbackIPList{}
 	}
@@ -145,7 +147,11 @@ func (s *accountState) ipList(now time.Time) *messages.CallbackIPList {
 // dueIPs reads the list anew about once a day. It is asked for by ingresses alone, which do it where the configuration says so.
 func (s *accountState) dueIPs(now time.Time) []accountAction {
 	f := &s.ips
-	fresh := len(s.IPs) > 0 && now.UnixMilli()-s.IPsMS < (ipsEvery-spread(ipsSpread, uint64(s.IPsMS)*0x9e3779b97f4a7c15)).Milliseconds()
+	every := ipsEvery - spread(ipsSpread, uint64(s.IPsMS)*0x9e3779b97f4a7c15)
+	if f.doubt {
+		every = ipsDoubt
+	}
+	fresh := len(s.IPs) > 0 && now.UnixMilli()-s.IPsMS < every.Milliseconds()
 	if !f.asked || f.fetching || fresh || now.Before(f.notBefore) {
 		return nil
 	}
@@ -154,7 +160,7 @@ func (s *accountState) dueIPs(now time.Time) []accountAction {
 }
 
 func (s *accountState) ipsFetched(e ipsFetched, now time.Time) []accountAction {
-	s.ips.fetching, s.ips.asked = false, false
+	s.ips.fetching, s.ips.asked, s.ips.doubt = false, false, false
 	s.ips.notBefore = now.Add(ipsRetry)
 	s.refusedBy(e.err, e.generation, now)
 	if e.err != nil || len(e.ranges) == 0 {

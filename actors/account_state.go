@@ -178,7 +178,7 @@ func (s *accountState) step(event any, now time.Time, chance uint64) (reply any,
 		reply, do = s.lease(e, now, chance)
 	case *messages.CallbackIPs:
 		s.token.needed(now)
-		reply = s.ipList(now)
+		reply = s.ipList(e.GetDoubt(), now)
 	case tokenFetched:
 		do = s.fetched(e, now, chance)
 	case quotaRead:

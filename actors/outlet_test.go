@@ -399,5 +399,14 @@ func TestCallbackIPs(t *testing.T) {
 		if n := o.platform.count("callback_ips"); n != 1 {
 			t.Errorf("%d calls, want 1", n)
 		}
+		for range 30 { // a genuine callback from elsewhere, again and again
+			if _, err := o.ask(t.Context(), messages.AccountActor(account), &messages.CallbackIPs{Doubt: true}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if n := o.platform.count("callback_ips"); n != 2 {
+			t.Errorf("%d calls after a quarter of an hour of doubts, want 2", n)
+		}
 	})
 }
