@@ -87,7 +87,9 @@ func (c *Client) walk(ctx context.Context, call call) error {
 		start := c.hosts.now()
 		last = c.attempt(ctx, call, h, len(order)-i)
 		if last == nil || last.Class != Unknown && last.Class != Unsent {
-			c.praise(h)
+			if last == nil || last.Class != Refused { // which is a proxy's word, not the host's
+				c.praise(h)
+			}
 			break
 		}
 		c.blame(ctx, h, last, c.hosts.now().Sub(start))

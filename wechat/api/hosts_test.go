@@ -114,6 +114,24 @@ func TestFallbackWhenUnsent(t *testing.T) {
 	}
 }
 
+// TestAnswersEndTheWalk: whatever WeChat says, no other host is asked again for it, and the host that said it is in good standing.
+func TestAnswersEndTheWalk(t *testing.T) {
+	t.Parallel()
+	second := serve(t, says(`{"access_token":"t","expires_in":7200}`))
+	for _, answer := range []string{`{"errcode":45009}`, `{"errcode":-1}`, `{"errcode":40164}`} {
+		first := serve(t, says(answer))
+		c := newTestClient(t, first.URL, func(o *Options) { o.Hosts = []string{second.URL} })
+		for range 2 {
+			if _, err := c.StableToken(t.Context(), false); asError(t, err).Code == 0 {
+				t.Errorf("%s: got %v", answer, err)
+			}
+		}
+		if len(first.requests()) != 2 || len(second.requests()) != 0 {
+			t.Errorf("%s: the hosts were asked %d and %d times", answer, len(first.requests()), len(second.requests()))
+		}
+	}
+}
+
 // TestFallbackKeepsDoubt: where an earlier host got bytes and the last one none, the call as a whole is not unsent.
 func TestFallbackKeepsDoubt(t *testing.T) {
 	t.Parallel()
