@@ -34,6 +34,8 @@ type User struct {
 	Messages []Message           `json:"messages"` // recent messages with their outcome, oldest first
 	Answers  []Answer            `json:"answers"`  // recorded for repeated deliveries
 	Kept     []Answer            `json:"kept"`     // waiting for the user's next message
+	Pushes   []Push              `json:"pushes"`   // answers that leave through WeChat's API
+	Grants   []Grant             `json:"grants"`   // leave to send customer-service messages
 	Dead     []DeadLetter        `json:"dead"`     // dead letters that are not known to be published yet
 	Session  map[string]string   `json:"session"`  // the bots' own values
 }
@@ -67,6 +69,22 @@ type Answer struct {
 	Answer  json.RawMessage `json:"answer"`
 }
 
+// Push is a message whose answer leaves through WeChat's API.
+type Push struct {
+	Key     string    `json:"key"`
+	At      time.Time `json:"at"`
+	Part    uint32    `json:"part,omitempty"` // that is next, from 1; 0: the turn is still to come
+	Sending bool      `json:"sending"`        // its call was begun, and what became of it is not written down
+	Parts   []Answer  `json:"parts"`          // not sent yet
+}
+
+// Grant is leave to send so many messages until a time.
+type Grant struct {
+	Class string    `json:"class"` // message, menu, subscribe or scan
+	Left  int       `json:"left"`
+	Until time.Time `json:"until"`
+}
+
 // DeadLetter is a message that ended without its due effect.
 type DeadLetter struct {
 	Key    string    `json:"key"`
@@ -91,7 +109,7 @@ func newUserView(v *messages.UserView) (*User, error) {
 		Applied: Position{s.Applied.Generation, s.Applied.Sequence},
 		Queued:  v.GetQueued(), Running: v.GetRunning(),
 		Follows: string(follows), Counts: s.Counts,
-		Turns: []Turn{}, Messages: []Message{}, Answers: []Answer{}, Kept: []Answer{}, Dead: []DeadLetter{},
+		Turns: []Turn{}, Messages: []Message{}, Answers: []Answer{}, Kept: []Answer{}, Pushes: []Push{}, Grants: []Grant{}, Dead: []DeadLetter{},
 		Session: map[string]string{},
 	}
 	if s.LastMS > 0 {
@@ -110,6 +128,20 @@ func newUserView(v *messages.UserView) (*User, error) {
 	}
 	for _, k := range s.Kept {
 		u.Kept = append(u.Kept, answer(k.Key, k.AtMS, false, k.Answer))
+	}
+	for _, p := range s.Pushes {
+		push := Push{Key: p.Key.String(), At: instant(p.AtMS), Part: p.Number, Sending: p.Sending, Parts: []Answer{}}
+		for _, part := range p.Parts {
+			push.Parts = append(push.Parts, answer(part.Key, part.AtMS, false, part.Answer))
+		}
+		u.Pushes = append(u.Pushes, push)
+	}
+	for _, g := range s.Grants {
+		class, err := g.Class.MarshalText()
+		if err != nil {
+			return nil, err
+		}
+		u.Grants = append(u.Grants, Grant{Class: string(class), Left: g.Left, Until: instant(g.UntilMS)})
 	}
 	for _, b := range s.Burials {
 		u.Dead = append(u.Dead, DeadLetter{Key: b.Key.String(), Reason: b.Reason, Detail: b.Detail, At: instant(b.AtMS)})

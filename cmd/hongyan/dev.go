@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"hongyan/config"
 	"hongyan/wechat/simulator"
@@ -76,7 +79,7 @@ func runDev(ctx context.Context, cfg *config.Config, stdout io.Writer, log *slog
 	e.ready = func(_, admin string) { greet(stdout, cfg, admin, e.promise, "") }
 	stopped := context.AfterFunc(ctx, platform.Close) // its open pushes would hold up an orderly end
 	defer stopped()
-	return e.run(ctx)
+	return withAPI(ctx, cfg, platform, e.run)
 }
 
 // devPlatform is the simulated WeChat on which the account is registered. nodes may be nil.
@@ -86,6 +89,7 @@ func devPlatform(cfg *config.Config, nodes simulator.Nodes, log *slog.Logger) (*
 		Accounts: []simulator.Account{{
 			ID: account.ID, AppID: account.AppID, OriginalID: account.OriginalID, Token: account.Token.Reveal(),
 			AESKey: account.EncodingAESKey.Reveal(), Mode: string(account.Mode),
+			AppSecret: account.AppSecret.Reveal(), CustomerService: account.CustomerService,
 			CallbackURL: "http://" + cfg.Listen.Callback + "/wechat/callback/" + account.ID,
 		}},
 		Nodes:  nodes,
@@ -97,9 +101,25 @@ func devPlatform(cfg *config.Config, nodes simulator.Nodes, log *slog.Logger) (*
 	return platform, nil
 }
 
+// withAPI runs the engine with the platform's API beside it, from before the engine's first call to after its last.
+func withAPI(ctx context.Context, cfg *config.Config, platform *simulator.Platform, run func(context.Context) error) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return platform.ServeAPI(serving, strings.TrimPrefix(cfg.Accounts[0].APIBase, "http://"), func(net.Addr) {})
+	})
+	g.Go(func() error {
+		defer stop()
+		return run(running)
+	})
+	return g.Wait()
+}
+
 // devPages is what dev adds to the admin listener. workers is nil where everything runs in one process.
 func devPages(cfg *config.Config, platform *simulator.Platform, workers *devWorkers) map[string]http.Handler {
 	pages := devNodesAPI(cfg.Admin.Token.Reveal(), workers)
+	pages["POST "+devSendPath] = devSendAPI(cfg, platform)
 	pages["/phone/"] = http.StripPrefix("/phone", platform.Handler())
 	return pages
 }

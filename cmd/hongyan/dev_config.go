@@ -60,6 +60,12 @@ func devConfig(data, durability string, verbose bool) (*config.Config, error) {
 	if cfg.Listen.Admin, err = loopbackAddress("9090"); err != nil {
 		return nil, err
 	}
+	api, err := loopbackAddress("8090")
+	if err != nil {
+		return nil, err
+	}
+	demo := &cfg.Accounts[0] // the simulated platform's API, beside it
+	demo.APIBase, demo.APIHosts, demo.CustomerService = "http://"+api, []string{}, true
 	return cfg, nil
 }
 
@@ -81,9 +87,10 @@ func writeDevFile(cfg *config.Config) error {
 func credentials(cfg *config.Config, file string) error {
 	account := &cfg.Accounts[0]
 	if old, report := config.Load(file, nil); report.Err() == nil {
-		if a, ok := old.Account(account.ID); ok && a.Token != "" && a.EncodingAESKey != "" && old.Admin.Token != "" {
+		if a, ok := old.Account(account.ID); ok && a.Token != "" && a.EncodingAESKey != "" && a.AppSecret != "" && old.Admin.Token != "" {
 			account.AppID, account.OriginalID = a.AppID, a.OriginalID
 			account.Token, account.EncodingAESKey, cfg.Admin.Token = a.Token, a.EncodingAESKey, old.Admin.Token
+			account.AppSecret = a.AppSecret
 			return nil
 		}
 	}
@@ -102,7 +109,11 @@ func credentials(cfg *config.Config, file string) error {
 	if err != nil {
 		return err
 	}
-	account.AppID, account.OriginalID = "wx"+digits[:16], "gh_"+digits[16:]
+	secret, err := drawn("0123456789abcdef", 32)
+	if err != nil {
+		return err
+	}
+	account.AppID, account.OriginalID, account.AppSecret = "wx"+digits[:16], "gh_"+digits[16:], config.Secret(secret)
 	account.Token, account.EncodingAESKey, cfg.Admin.Token = config.Secret(token), config.Secret(aesKey), config.Secret(admin)
 	return nil
 }

@@ -63,7 +63,7 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 	})
 	g.Go(func() error {
 		defer stopWorking()
-		ofEngine = e.run(answering)
+		ofEngine = withAPI(answering, cfg, platform, e.run)
 		return ofEngine
 	})
 	g.Go(func() error {

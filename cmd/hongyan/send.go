@@ -167,14 +167,24 @@ func parseLocation(location string, m *simulator.Message) error {
 }
 
 // push sends m through a platform that has just this account.
-func (s *sending) push(ctx context.Context, cfg *config.Config, m simulator.Message) (simulator.Result, error) {
+func (s *sending) push(ctx context.Context, cfg *config.Config, m simulator.Message) (devResult, error) {
 	account, err := chooseAccount(cfg, s.account)
 	if err != nil {
-		return simulator.Result{}, err
+		return devResult{}, err
+	}
+	if s.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.timeout, errGaveUp)
+		defer cancel()
+	}
+	if account.CustomerService { // only the platform that knows of the message takes a pushed answer
+		if out, err := sendByDev(ctx, cfg, devMessage{Account: account.ID, OpenID: s.user, Message: m}); !errors.Is(err, errNoDev) {
+			return out, err
+		}
 	}
 	address, err := callbackAddress(ctx, cfg.Listen.Callback)
 	if err != nil {
-		return simulator.Result{}, err
+		return devResult{}, err
 	}
 	platform, err := simulator.New(simulator.Options{
 		Deliveries: account.Reply.Deliveries,
@@ -185,15 +195,15 @@ func (s *sending) push(ctx context.Context, cfg *config.Config, m simulator.Mess
 		}},
 	})
 	if err != nil {
-		return simulator.Result{}, err
+		return devResult{}, err
 	}
 	defer platform.Close()
-	if s.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.timeout, errGaveUp)
-		defer cancel()
-	}
-	return platform.Push(ctx, account.ID, s.user, m)
+	return s.plainly(platform.Push(ctx, account.ID, s.user, m))
+}
+
+// plainly is what a platform without an API of its own sees.
+func (s *sending) plainly(r simulator.Result, err error) (devResult, error) {
+	return devResult{Result: r}, err
 }
 
 // chooseAccount finds the account by id; without one, the only account.
@@ -241,7 +251,7 @@ func callbackAddress(ctx context.Context, listen string) (string, error) {
 }
 
 // showResult writes the answer's text to out; what became of the message goes to notes.
-func showResult(out, notes io.Writer, r simulator.Result) error {
+func showResult(out, notes io.Writer, r devResult) error {
 	for _, d := range r.Deliveries {
 		if d.Detail != "" {
 			fmt.Fprintf(notes, "delivery %d: %s: %s\n", d.Number, d.Outcome, d.Detail)
@@ -252,7 +262,15 @@ func showResult(out, notes io.Writer, r simulator.Result) error {
 	}
 	switch {
 	case r.Answered:
-		text := answerText(r.Answer)
+		answers := r.Pushed
+		if r.Answer != nil {
+			answers = append([]*simulator.Answer{r.Answer}, answers...)
+		}
+		var texts []string
+		for _, a := range answers {
+			texts = append(texts, answerText(a))
+		}
+		text := strings.Join(texts, "\n")
 		if isTerminal(out) {
 			text = withoutControls(text)
 		}

@@ -29,8 +29,8 @@ func showUser(w io.Writer, raw []byte) error {
 	fmt.Fprintf(out, "now\t%s\n", activity(u))
 	fmt.Fprintf(out, "follows\t%s\n", printable(u.Follows))
 	c := u.Counts
-	fmt.Fprintf(out, "counts\tturns %d, answered %d, silent %d, dead %d, dropped %d, kept %d\n",
-		c.Turns, c.Answered, c.Silent, c.Dead, c.Dropped, c.Kept)
+	fmt.Fprintf(out, "counts\tturns %d, answered %d, silent %d, dead %d, dropped %d, kept %d, pushed %d\n",
+		c.Turns, c.Answered, c.Silent, c.Dead, c.Dropped, c.Kept, c.Pushed)
 	section(out, "conversation", len(u.Turns))
 	for _, t := range u.Turns {
 		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(t.At), printable(t.Role), said(t))
@@ -51,6 +51,14 @@ func showUser(w io.Writer, raw []byte) error {
 	for _, a := range u.Kept {
 		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(a.At), printable(a.Key), printable(a.Text()))
 	}
+	section(out, "to be pushed", len(u.Pushes))
+	for _, p := range u.Pushes {
+		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(p.At), pushState(p), printable(p.Key))
+	}
+	section(out, "leave to push", len(u.Grants))
+	for _, g := range u.Grants {
+		fmt.Fprintf(out, "  %s\t%d left\tuntil %s\n", printable(g.Class), g.Left, clock(g.Until))
+	}
 	section(out, "dead letters", len(u.Dead))
 	for _, d := range u.Dead {
 		fmt.Fprintf(out, "  %s\t%s\t%s\t%s\n", clock(d.At), printable(d.Reason), printable(d.Key), printable(d.Detail))
@@ -60,6 +68,17 @@ func showUser(w io.Writer, raw []byte) error {
 		fmt.Fprintf(out, "  %s\t%s\n", printable(key), printable(u.Session[key]))
 	}
 	return out.Flush()
+}
+
+func pushState(p console.Push) string {
+	switch {
+	case p.Part == 0:
+		return "its answer is being made"
+	case p.Sending:
+		return fmt.Sprintf("sending part %d of %d", p.Part, int(p.Part)+len(p.Parts)-1)
+	default:
+		return fmt.Sprintf("part %d of %d waits", p.Part, int(p.Part)+len(p.Parts)-1)
+	}
 }
 
 // section writes a heading where there is something below it.
