@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -116,7 +117,7 @@ func TestUploadOverKeptConnection(t *testing.T) {
 		}
 		_, err := c.UploadMedia(t.Context(), testToken, MediaVoice, "v.mp3", file, int64(len(content)))
 		must(t, err)
-		uploads := append(p.requests()[1:], other.requests()...)
+		uploads := slices.Concat(p.requests()[1:], other.requests())
 		if len(uploads) != 1 {
 			t.Fatalf("%d uploads", len(uploads))
 		}
