@@ -242,7 +242,7 @@ func (u *user) wake(ctx actor.Context, it *item) {
 	next := u.st.Wake(u.account.Limits, now)
 	key, pushing := messages.Key{}, false
 	if u.account.Limits.Push && u.Outlet != nil {
-		next, key, pushing = next.PushKept(now)
+		next, key, pushing = next.PushKept(u.account.Limits, now)
 	}
 	it.outcome = messages.Outcome_OUTCOME_SILENT
 	if !u.commit(ctx, next) {

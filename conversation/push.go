@@ -164,6 +164,7 @@ func (s State) Retire(key messages.Key, retry time.Time, limits Limits, now time
 		return s
 	}
 	parts := slices.Clone(p.Parts)
+	parts[0].Repeat = parts[0].Repeat || p.Repeated // an outcome that is unknown once more is not repeated again
 	for i := range parts {
 		parts[i].PushMS = 0
 		if !retry.IsZero() {
@@ -192,7 +193,7 @@ func (s State) Divert(key messages.Key, limits Limits, now time.Time) State {
 	}
 	s.Answers = without(s.Answers, key)
 	first := Kept{Key: key, Answer: withoutHint(r.Answer, limits), AtMS: now.UnixMilli(), Repeat: r.Repeat}
-	parts := append([]Kept{first}, s.Kept...)
+	parts := sized(append([]Kept{first}, s.Kept...), limits)
 	s.Kept = nil
 	return s.push(key, parts, now)
 }
@@ -223,16 +224,18 @@ func (s State) Unfinished() (messages.Key, bool) {
 	return messages.Key{}, false
 }
 
-// PushKept takes what is kept onto the push path, if its time has come and a grant is open. The key is that of the first of them.
-func (s State) PushKept(now time.Time) (State, messages.Key, bool) {
-	if len(s.Kept) == 0 || s.Kept[0].PushMS == 0 || s.Kept[0].PushMS > now.UnixMilli() {
+// PushKept takes what is kept onto the push path, if the time of any of it has come and a grant is open: all of it, since answers leave
+// in order. The key is that of the first of them. Where no grant is open, nothing may be pushed any more before the user's next message.
+func (s State) PushKept(limits Limits, now time.Time) (State, messages.Key, bool) {
+	due := func(k Kept) bool { return k.PushMS > 0 && k.PushMS <= now.UnixMilli() }
+	if !slices.ContainsFunc(s.Kept, due) {
 		return s, messages.Key{}, false
 	}
 	key := s.Kept[0].Key
 	if s.pushed(key) >= 0 || !s.GrantOpen(now) {
 		return s.waitForUser(), messages.Key{}, false
 	}
-	parts := s.Kept
+	parts := sized(s.Kept, limits)
 	s.Kept = nil
 	return s.push(key, parts, now), key, true
 }
@@ -297,6 +300,24 @@ func pieces(queue []part, limits Limits) []part {
 			p.answer, p.cut, text = textAnswer(tail), true, tail
 		}
 		out = append(out, p)
+	}
+	return out
+}
+
+// sized is pieces for what is kept. What cannot be opened stays as it is: whoever sends it finds out.
+func sized(kept []Kept, limits Limits) []Kept {
+	out := make([]Kept, 0, len(kept))
+	for _, k := range kept {
+		a, err := k.Answer.Open()
+		if err != nil || len(a.GetText().GetContent()) <= limits.TextBytes {
+			out = append(out, k)
+			continue
+		}
+		cut, err := seal(pieces([]part{{key: k.Key, answer: a, atMS: k.AtMS, repeat: k.Repeat, cut: k.Cut}}, limits))
+		if err != nil {
+			cut = []Kept{k}
+		}
+		out = append(out, cut...)
 	}
 	return out
 }

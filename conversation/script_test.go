@@ -14,11 +14,13 @@ import (
 
 // TestScripts runs the stories in testdata. Each is one user's; run with -rewrite to accept what the core does now.
 //
-//	limits turns=4 bytes=200 idle=1h text=60 kept=2 retention=10m keptfor=48h
-//	turn key=m1 at=5 [t=2s] [kind=click] [bot="..."] [silent] : what the user wrote
+//	limits turns=4 bytes=200 idle=1h text=60 kept=2 retention=10m keptfor=48h push=yes
+//	turn key=m1 at=5 [t=2s] [kind=click] [image=id] [late] [menu] : what the user wrote, and behind it the bot's answers, "||" between them
 //	classify key=m1 at=5 [t=2s] [log=1s] [created=1s]
 //	written key=m1 | keep key=m1 [repeat] | abandon key=m1 reason=x | bury key=m1 at=5 reason=x [outoforder]
 //	drop key=m1 at=5 | notice [t=2s] | published number=1 | reload | state
+//
+// Those of the way through WeChat's API are in script_push_test.go.
 //
 // Times are offsets from noon; at is the position in the log.
 func TestScripts(t *testing.T) {
@@ -83,7 +85,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 	case "state":
 	default:
-		t.Fatalf("%s: no such command: %s", d.Pos, d.Cmd)
+		return s.runPush(t, d, now)
 	}
 	return s.show()
 }
@@ -107,6 +109,8 @@ func (s *script) setLimits(t *testing.T, d *datadriven.TestData) {
 			s.limits.KeyRetention = duration(t, v)
 		case "keptfor":
 			s.limits.KeptFor = duration(t, v)
+		case "push":
+			s.limits.Push = v == "yes"
 		case "more":
 			s.limits.More = strings.Join(a.Vals, " ")
 		default:
@@ -121,9 +125,9 @@ func (s *script) turn(t *testing.T, d *datadriven.TestData, now time.Time) strin
 	wrote, said, _ := strings.Cut(d.Input, "\n")
 	in := &messages.Inbound{Kind: messages.Kind_KIND_TEXT, Body: &messages.Inbound_Text{Text: &messages.Text{Content: wrote}}}
 	switch arg(d, "kind") {
-	case "click", "subscribe", "unsubscribe", "location":
-		in.Kind = map[string]messages.Kind{"click": messages.Kind_KIND_CLICK, "subscribe": messages.Kind_KIND_SUBSCRIBE,
-			"unsubscribe": messages.Kind_KIND_UNSUBSCRIBE, "location": messages.Kind_KIND_LOCATION_REPORT}[arg(d, "kind")]
+	case "":
+	default:
+		in.Kind = events[arg(d, "kind")]
 		in.Body = &messages.Inbound_Event{Event: &messages.Event{Name: arg(d, "kind"), Key: wrote}}
 	}
 	var answer Said
@@ -131,7 +135,12 @@ func (s *script) turn(t *testing.T, d *datadriven.TestData, now time.Time) strin
 	case arg(d, "image") != "":
 		answer.Answers = []*messages.Answer{{Content: &messages.Answer_Image{Image: &messages.MediaAnswer{MediaId: arg(d, "image")}}}}
 	case said != "":
-		answer.Answers = []*messages.Answer{textAnswer(said)}
+		for text := range strings.SplitSeq(said, "||") {
+			answer.Answers = append(answer.Answers, textAnswer(text))
+		}
+	}
+	if d.HasArg("menu") { // only a customer-service message can carry it
+		answer.Answers = append(answer.Answers, menu())
 	}
 	if v := arg(d, "set"); v != "" {
 		name, value, _ := strings.Cut(v, ":")
@@ -143,7 +152,7 @@ func (s *script) turn(t *testing.T, d *datadriven.TestData, now time.Time) strin
 		return "error: " + err.Error() + "\n"
 	}
 	s.state = next
-	reply := "success"
+	reply := wordIf(step.Push, "push, ") + "success"
 	if step.Reply != nil {
 		reply = quoted(step.Reply)
 	}
@@ -168,7 +177,7 @@ func (s *script) fill(t *testing.T, d *datadriven.TestData, now time.Time) strin
 
 func (s *script) arrival(t *testing.T, d *datadriven.TestData, now time.Time) Arrival {
 	t.Helper()
-	a := Arrival{Key: key(d), LogTime: now, At: messages.Position{Generation: 1, Sequence: uint64(number(t, arg(d, "at")))}}
+	a := Arrival{Key: key(d), LogTime: now, Late: d.HasArg("late"), At: messages.Position{Generation: 1, Sequence: uint64(number(t, arg(d, "at")))}}
 	if g := arg(d, "gen"); g != "" {
 		a.At.Generation = uint64(number(t, g))
 	}
@@ -197,8 +206,9 @@ func (s *script) show() string {
 	}
 	for _, k := range st.Kept {
 		a, _ := k.Answer.Open()
-		fmt.Fprintf(&b, "kept %s%s %s\n", name(k.Key), wordIf(k.Repeat, " repeat"), quoted(a))
+		fmt.Fprintf(&b, "kept %s%s%s%s %s\n", name(k.Key), wordIf(k.Repeat, " repeat"), wordIf(k.Cut, " cut"), pushAt(k), quoted(a))
 	}
+	s.showPushes(&b)
 	for _, g := range st.Burials {
 		fmt.Fprintf(&b, "burial %d %s %s\n", g.Number, name(g.Key), g.Reason)
 	}
