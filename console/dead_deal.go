@@ -20,7 +20,7 @@ const usersAtOnce = 32
 var acceptPauses = []time.Duration{200 * time.Millisecond, time.Second}
 
 // dealer deals with one letter; dry changes nothing. An error is a failure: the letter may have been dealt with or not.
-type dealer func(h *handler, ctx context.Context, ref letterRef, dry bool) (refusal DeadResult, err error)
+type dealer func(ctx context.Context, h *handler, ref letterRef, dry bool) (refusal DeadResult, err error)
 
 // slice deals with letters in the order of work: each user's one after the other, the next only when the one before is done, and
 // users side by side. What is behind a failed letter of its user fails as well, so that the order stays.
@@ -53,7 +53,7 @@ func (c *change) oneUser(ctx context.Context, refs []letterRef, out []DeadResult
 		if failed != "" {
 			out[i] = DeadResult{Result: ResultFailed, Code: "order", Message: "letter " + failed + " of the same user comes before it, and failed"}
 		} else {
-			r, err := c.deal(c.handler, ctx, ref, c.out.DryRun)
+			r, err := c.deal(ctx, c.handler, ref, c.out.DryRun)
 			if err != nil {
 				failed = ref.ID
 				r = DeadResult{Result: ResultFailed, Code: "unavailable", Message: err.Error()}
@@ -66,7 +66,7 @@ func (c *change) oneUser(ctx context.Context, refs []letterRef, out []DeadResult
 
 // redrive writes the letter's entry to the end of the log. Which entry runs, where there are several, is decided when its turn has
 // come, by compare-and-set on the letter (DESIGN §3 rule 19); what is looked at here only spares the log entries that lead nowhere.
-func redrive(h *handler, ctx context.Context, ref letterRef, dry bool) (DeadResult, error) {
+func redrive(ctx context.Context, h *handler, ref letterRef, dry bool) (DeadResult, error) {
 	letter, _, err := h.Dead.Letter(ctx, ref.ID)
 	if r, done := h.missing(err); done {
 		return r, nil
@@ -134,7 +134,7 @@ func refuse(code, message string) (DeadResult, bool) {
 }
 
 // drop deletes the version of the letter that was looked at.
-func drop(h *handler, ctx context.Context, ref letterRef, dry bool) (DeadResult, error) {
+func drop(ctx context.Context, h *handler, ref letterRef, dry bool) (DeadResult, error) {
 	if dry {
 		return DeadResult{Result: ResultDone}, nil
 	}

@@ -185,6 +185,16 @@ func (a Answer) Text() string {
 		return "[news " + strings.Join(titles, " / ") + "]"
 	case *messages.Answer_Transfer:
 		return "[transfer to customer service]"
+	case *messages.Answer_Menu:
+		return "[menu " + c.Menu.GetHead() + "]"
+	case *messages.Answer_MpNews:
+		return "[article " + c.MpNews.GetMediaId() + "]"
+	case *messages.Answer_MpNewsArticle:
+		return "[article " + c.MpNewsArticle.GetArticleId() + "]"
+	case *messages.Answer_Card:
+		return "[card " + c.Card.GetCardId() + "]"
+	case *messages.Answer_MiniProgramPage:
+		return "[mini program " + c.MiniProgramPage.GetTitle() + "]"
 	default:
 		return "[empty]"
 	}

@@ -36,7 +36,7 @@ func (l *Log) TakeUp(_ context.Context, letterID string, r *messages.Redriven) (
 	}
 	id, letter, err := l.letter(letterID)
 	if err != nil {
-		return false, nil //nolint:nilerr // dropped, or never there: not this entry's
+		return false, nil // dropped, or never there: not this entry's
 	}
 	if by := letter.GetRedriven(); by != nil {
 		return by.GetGeneration() == r.GetGeneration() && by.GetSequence() == r.GetSequence(), nil
