@@ -49,6 +49,7 @@ type settings struct {
 	partitions int    // 8 where 0
 	rules      string // the rules file
 	account    string // more lines of the account, indented by four
+	accounts   string // all accounts, in place of the one that tests have otherwise
 	more       string // more top-level keys
 }
 
@@ -65,6 +66,9 @@ func newNode(t *testing.T, s settings) *node {
 	if s.partitions == 0 {
 		s.partitions = partitions
 	}
+	if s.accounts == "" {
+		s.accounts = accountText("demo", testAppID) + s.account
+	}
 	text := fmt.Sprintf(`node: {id: e2e, data_dir: data}
 listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
 admin: {token: %s}
@@ -74,21 +78,20 @@ cluster: {partitions: %d}
 bots: {rules: {type: rules, file: rules.yaml}}
 log: {level: %s, format: json}
 accounts:
-  - id: demo
-    app_id: %s
-    original_id: %s
-    token: %s
-    encoding_aes_key: %s
-    bot: [rules]
 %s
-%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.level,
-		testAppID, testOriginalID, testToken, testAESKey, s.account, s.more)
+%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.level, s.accounts, s.more)
 	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return n
+}
+
+// accountText is what every account of these tests has in a configuration.
+func accountText(id, appID string) string {
+	return fmt.Sprintf("  - id: %s\n    app_id: %s\n    original_id: %s\n    token: %s\n    encoding_aes_key: %s\n    bot: [rules]\n",
+		id, appID, testOriginalID, testToken, testAESKey)
 }
 
 // platform is a simulated WeChat on which the node's account is registered. It lives as long as the test.
