@@ -169,7 +169,8 @@ func readChange(w http.ResponseWriter, r *http.Request) (ask DeadChange, filter 
 	case (ask.Filter == nil) == (len(ask.IDs) == 0):
 		return ask, filter, errors.New("name ids, or a filter, and not both")
 	case len(ask.IDs) > changeIDs:
-		return ask, filter, fmt.Errorf("%d ids are more than %d: send them in several requests, one user's in one of them", len(ask.IDs), changeIDs)
+		return ask, filter, fmt.Errorf("%d ids are more than %d: send them in several requests, one user's in one of them",
+			len(ask.IDs), changeIDs)
 	case ask.Filter == nil && ask.Cursor != "":
 		return ask, filter, errors.New("cursor needs a filter")
 	case ask.Filter != nil:

@@ -45,7 +45,8 @@ func TestRedriveByID(t *testing.T) {
 	if got.Done != 2 || got.Refused != 1 || got.Failed != 0 {
 		t.Fatalf("%+v", got)
 	}
-	if i := slices.IndexFunc(got.Results, func(r console.DeadResult) bool { return r.ID == gone }); i < 0 || got.Results[i].Code != "no_letter" {
+	if i := slices.IndexFunc(got.Results, func(r console.DeadResult) bool { return r.ID == gone }); i < 0 ||
+		got.Results[i].Code != "no_letter" {
 		t.Errorf("%+v", got.Results)
 	}
 	if len(d.accepted) != 2 {
@@ -54,7 +55,8 @@ func TestRedriveByID(t *testing.T) {
 	for i, want := range []struct{ id, msg string }{{early, "3"}, {late, "7"}} {
 		e := d.accepted[i]
 		if e.GetSource() != messages.Source_SOURCE_REDRIVE || e.GetSlot() != nil || e.GetRedrive().GetLetter() != want.id ||
-			e.GetRedrive().GetAttempt() != 2 || e.GetInbound().GetMsgId() != want.msg || e.GetInbound().GetText().GetContent() != "question "+want.msg {
+			e.GetRedrive().GetAttempt() != 2 || e.GetInbound().GetMsgId() != want.msg ||
+			e.GetInbound().GetText().GetContent() != "question "+want.msg {
 			t.Errorf("entry %d: %v, want that of %s", i, e, want.id)
 		}
 	}
@@ -200,7 +202,8 @@ func TestRedriveOverABrokenLog(t *testing.T) {
 	}
 	broken.Store(false)
 	d.accepted = nil
-	if got = d.change(t, "redrive", console.DeadChange{Filter: &console.DeadFilter{Account: "demo", User: "u1"}}); got.Done != 4 || got.Failed != 0 {
+	if got = d.change(t, "redrive", console.DeadChange{Filter: &console.DeadFilter{Account: "demo", User: "u1"}}); got.Done != 4 ||
+		got.Failed != 0 {
 		t.Errorf("%+v", got)
 	}
 	if entries := d.byUser(); !slices.Equal(entries["u1"], []uint64{1, 2, 3, 4}) {

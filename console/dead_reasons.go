@@ -23,7 +23,7 @@ var reasons = map[string]explained{
 	},
 	"undecodable": {
 		"The log entry is not one that this version can read.",
-		"It cannot be re-driven. If a newer version wrote it, the user has to write again after the update. Else something else writes to hy.in: find it.",
+		"It cannot be re-driven. If a newer version wrote it, the user has to write again. Else find out what writes to hy.in.",
 	},
 	"no_account": {
 		"The message's account was not in the worker's configuration.",

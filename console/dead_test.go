@@ -68,8 +68,9 @@ func setUpDead(t *testing.T) *deadBundle {
 		conn.Close()
 		_ = server.Close()
 	})
-	log, err := stream.Open(t.Context(), conn, stream.Options{Partitions: deadPartitions, MaxBytes: 256 << 20, Node: "test", OpTimeout: 10 * time.Second,
-		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	log, err := stream.Open(t.Context(), conn, stream.Options{Partitions: deadPartitions, MaxBytes: 256 << 20, Node: "test",
+		OpTimeout: 10 * time.Second,
+		Logger:    slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,8 @@ func (d *deadBundle) bury(t *testing.T, user string, n int, change func(*message
 // take says that an entry took the letter up.
 func (d *deadBundle) take(t *testing.T, id string) {
 	t.Helper()
-	if taken, err := d.log.TakeUp(t.Context(), id, &messages.Redriven{Generation: 1, Sequence: 99, AtMs: 1_700_000_099_000}); err != nil || !taken {
+	if taken, err := d.log.TakeUp(t.Context(), id, &messages.Redriven{Generation: 1, Sequence: 99,
+		AtMs: 1_700_000_099_000}); err != nil || !taken {
 		t.Fatal(taken, err)
 	}
 }
@@ -181,7 +183,8 @@ func TestDeadList(t *testing.T) {
 	}
 	list = console.DeadList{}
 	d.get(t, "/api/v1/dead?state=redriven", &list)
-	if len(list.Letters) != 1 || list.Letters[0].ID != want[0] || list.Letters[0].Redriven.Entry.Sequence != 99 || list.Letters[0].State != "redriven" {
+	if len(list.Letters) != 1 || list.Letters[0].ID != want[0] || list.Letters[0].Redriven.Entry.Sequence != 99 ||
+		list.Letters[0].State != "redriven" {
 		t.Errorf("redriven: %+v", list)
 	}
 	for query, n := range map[string]int{
@@ -194,7 +197,8 @@ func TestDeadList(t *testing.T) {
 			t.Errorf("%q: %d letters, want %d", query, len(list.Letters), n)
 		}
 	}
-	for _, query := range []string{"?acount=demo", "?user=u1", "?state=gone", "?limit=0", "?limit=1001", "?cursor=x", "?since=yesterday", "?reason=a&reason=b"} {
+	for _, query := range []string{"?acount=demo", "?user=u1", "?state=gone", "?limit=0", "?limit=1001", "?cursor=x",
+		"?since=yesterday", "?reason=a&reason=b"} {
 		if w := d.do(http.MethodGet, "/api/v1/dead"+query, "Authorization", "Bearer the-reader-token"); w.Code != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
@@ -213,8 +217,10 @@ func TestDeadShow(t *testing.T) {
 	d.bury(t, "u1", 2, nil)
 	var l console.LetterDetail
 	d.get(t, "/api/v1/dead/"+second, &l)
-	if l.ID != second || l.State != "open" || l.OpenID != "u1" || l.Text != "question 1" || l.Kind != "text" || l.Attempt != 2 || !l.Answered ||
-		!strings.Contains(string(l.Answer), "the answer") || !strings.Contains(string(l.Message), "question 1") || !strings.Contains(l.Meaning, "nobody can tell") {
+	if l.ID != second || l.State != "open" || l.OpenID != "u1" || l.Text != "question 1" || l.Kind != "text" || l.Attempt != 2 ||
+		!l.Answered ||
+		!strings.Contains(string(l.Answer), "the answer") || !strings.Contains(string(l.Message), "question 1") ||
+		!strings.Contains(l.Meaning, "nobody can tell") {
 		t.Errorf("%+v", l)
 	}
 	if len(l.History) != 2 || l.History[0].ID != first || l.History[0].State != "redriven" || l.History[1].ID != second {
@@ -229,7 +235,8 @@ func TestDeadShow(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	for _, id := range []string{"1.demo.nobody", "1.demo.>", "x"} {
-		if w := d.do(http.MethodGet, "/api/v1/dead/"+url.PathEscape(id), "Authorization", "Bearer the-reader-token"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), `"not_found"`) {
+		if w := d.do(http.MethodGet, "/api/v1/dead/"+url.PathEscape(id), "Authorization",
+			"Bearer the-reader-token"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), `"not_found"`) {
 			t.Errorf("%s: %d %s", id, w.Code, w.Body)
 		}
 	}
@@ -250,9 +257,12 @@ func TestDeadChangesAreGuarded(t *testing.T) {
 		if w := d.do(http.MethodGet, path, "Authorization", "Bearer the-admin-token"); w.Code == http.StatusOK {
 			t.Errorf("GET %s: %d", call, w.Code)
 		}
-		for _, body := range []string{``, `{}`, `[]`, `{"ids":[]}`, `{"ids":["x"],"filter":{}}`, `{"filter":{"acount":"demo"}}`, `{"filter":{"user":"u1"}}`,
-			`{"filter":{"state":"gone"}}`, `{"filter":{"since":"yesterday"}}`, `{"filter":{}} {}`, `{"ids":["x"],"cursor":"y"}`, `{"filter":{},"cursor":"?"}`,
-			`{"filter":{},"cursor":"e30xx"}`, `{"ids":["` + strings.Repeat(`x","`, 1000) + `x"]}`, `{"ids":["` + strings.Repeat("x", 1<<20) + `"]}`} {
+		for _, body := range []string{``, `{}`, `[]`, `{"ids":[]}`, `{"ids":["x"],"filter":{}}`, `{"filter":{"acount":"demo"}}`,
+			`{"filter":{"user":"u1"}}`,
+			`{"filter":{"state":"gone"}}`, `{"filter":{"since":"yesterday"}}`, `{"filter":{}} {}`, `{"ids":["x"],"cursor":"y"}`,
+			`{"filter":{},"cursor":"?"}`,
+			`{"filter":{},"cursor":"e30xx"}`, `{"ids":["` + strings.Repeat(`x","`, 1000) + `x"]}`, `{"ids":["` + strings.Repeat("x",
+				1<<20) + `"]}`} {
 			if w := d.post(path, "the-admin-token", body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `"bad_request"`) {
 				t.Errorf("%s %.60s: %d %.200s", call, body, w.Code, w.Body)
 			}

@@ -52,7 +52,8 @@ const (
 
 // Letters lists dead letters in the order of the stream, up to limit of them, from the place that the page before ended at; 0 is the
 // beginning. A page may be short, even empty, and still have a next one: it ends after a number of letters looked at, or of
-// bytes, so that a question about few of very many stays short and none takes much memory. A letter that is taken up moves to the end of the stream. Errors: ErrUnavailable.
+// bytes, so that a question about few of very many stays short and none takes much memory. A letter that is taken up moves to the
+// end of the stream. Errors: ErrUnavailable.
 func (l *Log) Letters(ctx context.Context, f LetterFilter, cursor uint64, limit int) (page LetterPage, err error) {
 	if f.OpenID != "" && f.Partition == nil { // a user's letters are all in his partition
 		p := l.Partition(messages.User{Account: f.Account, OpenID: f.OpenID})
@@ -92,7 +93,8 @@ func (f *LetterFilter) subject() string {
 // matches tells whether the filter wants the letter. One that cannot be decoded has nothing to compare with.
 func (f *LetterFilter) matches(d *messages.DeadLetter) bool {
 	if d == nil {
-		return f.OpenID == "" && f.Reason == "" && f.Key == messages.Key{} && f.Since.IsZero() && f.Until.IsZero() && (f.Redriven == nil || !*f.Redriven)
+		return f.OpenID == "" && f.Reason == "" && f.Key == messages.Key{} && f.Since.IsZero() && f.Until.IsZero() &&
+			(f.Redriven == nil || !*f.Redriven)
 	}
 	at := time.UnixMilli(d.GetAtMs())
 	switch {

@@ -18,7 +18,8 @@ import (
 
 // letterOf is the dead letter of a user's n-th message.
 func letterOf(user string, n int, reason string, at time.Time) *messages.DeadLetter {
-	return &messages.DeadLetter{Inbound: entry(user, n).GetInbound(), Generation: 1, Sequence: uint64(n), Reason: reason, AtMs: at.UnixMilli(), Attempt: 1}
+	return &messages.DeadLetter{Inbound: entry(user, n).GetInbound(), Generation: 1, Sequence: uint64(n), Reason: reason,
+		AtMs: at.UnixMilli(), Attempt: 1}
 }
 
 // bury stores a letter where its user's letters are, and returns its id.
@@ -198,7 +199,8 @@ func TestLetterIDs(t *testing.T) {
 	t.Parallel()
 	s := open(t, stream.Options{})
 	bury(t, s.log, "u", 1, "bot", time.Now())
-	for _, id := range []string{"", "1", "1.demo", "*.demo.>", "0.demo.>", "0.demo.*.1", "x.demo.u.1", "-1.demo.u.1", "0..u.1", "0.demo.u 1", "0.demo.u.", "0.demo.你"} {
+	for _, id := range []string{"", "1", "1.demo", "*.demo.>", "0.demo.>", "0.demo.*.1", "x.demo.u.1", "-1.demo.u.1", "0..u.1",
+		"0.demo.u 1", "0.demo.u.", "0.demo.你"} {
 		if _, _, err := s.log.Letter(t.Context(), id); !errors.Is(err, stream.ErrNoLetter) {
 			t.Errorf("letter %q: %v", id, err)
 		}

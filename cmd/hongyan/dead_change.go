@@ -65,7 +65,8 @@ Exit codes: 0 all of them are gone · 1 some were refused or failed, or the node
   hongyan dead drop --account demo --reason no_user --until 720h --dry-run
   hongyan dead drop --state redriven --all --yes`,
 	}
-	return changeCommand(cmd, deadVerb{path: "/api/v1/dead/drop", done: "dropped", would: "would be dropped", irreversible: true}, console.StateOpen)
+	return changeCommand(cmd, deadVerb{path: "/api/v1/dead/drop", done: "dropped", would: "would be dropped", irreversible: true},
+		console.StateOpen)
 }
 
 // changeCommand adds flags and body to a command that changes letters.
@@ -275,5 +276,6 @@ func (c *letterChange) bar(ctx context.Context) *progressbar.ProgressBar {
 
 func (c *letterChange) moving(total int, what string) *progressbar.ProgressBar {
 	return progressbar.NewOptions(total, progressbar.OptionSetWriter(c.err), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish())
 }

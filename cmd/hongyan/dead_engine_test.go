@@ -71,12 +71,14 @@ func TestDeadLettersOfARunningNode(t *testing.T) {
 	const users, each = 3, 4
 	for n := each; n > 0; n-- {
 		for u := range users {
-			in := &messages.Inbound{Account: "demo", OpenId: fmt.Sprint("u", u), MsgId: fmt.Sprint(n), Kind: messages.Kind_KIND_TEXT, MsgType: "text",
+			in := &messages.Inbound{Account: "demo", OpenId: fmt.Sprint("u", u), MsgId: fmt.Sprint(n), Kind: messages.Kind_KIND_TEXT,
+				MsgType:    "text",
 				CreateTime: time.Now().Unix(), Body: &messages.Inbound_Text{Text: &messages.Text{Content: fmt.Sprintf("问题 %d", n)}}}
 			k := messages.DedupeKey(in)
 			in.Key = k[:]
 			err := e.journal.Bury(t.Context(), e.journal.Partition(messages.User{Account: "demo", OpenID: in.GetOpenId()}), "demo",
-				fmt.Sprintf("%s.1.%d", k, n), &messages.DeadLetter{Inbound: in, Generation: 1, Sequence: uint64(n), Reason: "bot", AtMs: time.Now().UnixMilli(), Attempt: 1})
+				fmt.Sprintf("%s.1.%d", k, n), &messages.DeadLetter{Inbound: in, Generation: 1, Sequence: uint64(n), Reason: "bot",
+					AtMs: time.Now().UnixMilli(), Attempt: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +99,8 @@ func TestDeadLettersOfARunningNode(t *testing.T) {
 	}
 	for u := range users {
 		var shown string
-		for shown = run(0, "user", "show", fmt.Sprintf("demo/u%d", u)); !strings.Contains(shown, fmt.Sprintf("turns %d,", each)) || strings.Contains(shown, "queued"); {
+		for shown = run(0, "user", "show", fmt.Sprintf("demo/u%d", u)); !strings.Contains(shown, fmt.Sprintf("turns %d,", each)) ||
+			strings.Contains(shown, "queued"); {
 			if time.Now().After(deadline) {
 				t.Fatalf("u%d has not had its turns:\n%s", u, shown)
 			}

@@ -46,7 +46,8 @@ func newDeadNode(t *testing.T) *deadNode {
 	}
 	registry := prometheus.NewRegistry()
 	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{}, Cluster: oneUser{},
-		Dead: log, Log: log, Accounts: []string{"demo"}, Gather: registry, Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		Dead: log, Log: log, Accounts: []string{"demo"}, Gather: registry, Metrics: registry, Logger: slog.New(slog.DiscardHandler),
+		Now:        time.Now,
 		AdminToken: "a-long-admin-token"})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,8 @@ func TestDeadListCommand(t *testing.T) {
 		console.DeadList
 		More bool
 	}
-	if got := d.run(t, "ls", "--state", "all", "-o", "json"); json.Unmarshal([]byte(got.stdout), &list) != nil || len(list.Letters) != 2 || list.More {
+	if got := d.run(t, "ls", "--state", "all", "-o", "json"); json.Unmarshal([]byte(got.stdout), &list) != nil ||
+		len(list.Letters) != 2 || list.More {
 		t.Errorf("%+v", got)
 	}
 	for i := range 1100 { // more than two pages
@@ -153,7 +155,8 @@ func TestDeadShowCommand(t *testing.T) {
 		l.Answer = &messages.Answer{Content: &messages.Answer_Text{Text: &messages.TextAnswer{Content: "答案\x1b[31m"}}}
 	})
 	got := d.run(t, "show", second)
-	for _, want := range []string{second, "demo/u1", "attempt 2", "open", "unknown", "nobody can tell", "Re-drive it only if", "no route", "[text] 问题 1",
+	for _, want := range []string{second, "demo/u1", "attempt 2", "open", "unknown", "nobody can tell", "Re-drive it only if",
+		"no route", "[text] 问题 1",
 		"答案", "attempts of this message (2)", first, "redriven at", "1:77"} {
 		if got.code != 0 || !strings.Contains(got.stdout, want) {
 			t.Errorf("the text lacks %q: %+v", want, got)
@@ -193,14 +196,17 @@ func TestDeadRedriveCommand(t *testing.T) {
 		t.Fatal(taken, err)
 	}
 	got = d.run(t, "redrive", a, bad)
-	if got.code != 1 || got.stderr != "" || !strings.Contains(got.stdout, "refused\t"+a+"\tredriven: entry 1:1") || !strings.Contains(got.stdout, "refused\t"+bad+"\tundecodable") || d.entries(t) != 1 {
+	if got.code != 1 || got.stderr != "" || !strings.Contains(got.stdout, "refused\t"+a+"\tredriven: entry 1:1") ||
+		!strings.Contains(got.stdout, "refused\t"+bad+"\tundecodable") || d.entries(t) != 1 {
 		t.Errorf("%+v, %d entries", got, d.entries(t))
 	}
-	if got = d.run(t, "redrive", "--all"); got.code != 1 || !strings.Contains(got.stdout, "1 letter re-driven, 1 refused, 0 failed") || d.entries(t) != 2 {
+	if got = d.run(t, "redrive", "--all"); got.code != 1 || !strings.Contains(got.stdout,
+		"1 letter re-driven, 1 refused, 0 failed") || d.entries(t) != 2 {
 		t.Errorf("%+v, %d entries", got, d.entries(t))
 	}
 	var sum console.DeadChanged
-	if got = d.run(t, "redrive", "--account", "demo", "--user", "u2", "-o", "json"); got.code != 0 || json.Unmarshal([]byte(got.stdout), &sum) != nil || sum.Done != 1 || len(sum.Results) != 1 {
+	if got = d.run(t, "redrive", "--account", "demo", "--user", "u2", "-o", "json"); got.code != 0 ||
+		json.Unmarshal([]byte(got.stdout), &sum) != nil || sum.Done != 1 || len(sum.Results) != 1 {
 		t.Errorf("%+v", got)
 	}
 	var burying sync.WaitGroup
@@ -213,7 +219,8 @@ func TestDeadRedriveCommand(t *testing.T) {
 	}
 	burying.Wait()
 	before := d.entries(t)
-	if got = d.run(t, "redrive", "--since", "2m"); got.code != 0 || !strings.Contains(got.stdout, "6000 letters re-driven") || d.entries(t) != before+6000 {
+	if got = d.run(t, "redrive", "--since", "2m"); got.code != 0 || !strings.Contains(got.stdout, "6000 letters re-driven") ||
+		d.entries(t) != before+6000 {
 		t.Errorf("%+v, %d entries more", got, d.entries(t)-before)
 	}
 }
@@ -260,7 +267,8 @@ func TestDeadDropAsks(t *testing.T) {
 	}
 	for answer, want := range map[string]bool{"y\n": true, "YES\n": true, "n\n": false, "\n": false, "": false, "yep\n": false} {
 		var asked bytes.Buffer
-		c := letterChange{cfg: cfg, verb: deadVerb{path: "/api/v1/dead/drop"}, ask: console.DeadChange{Filter: &console.DeadFilter{}}, err: &asked}
+		c := letterChange{cfg: cfg, verb: deadVerb{path: "/api/v1/dead/drop"}, ask: console.DeadChange{Filter: &console.DeadFilter{}},
+			err: &asked}
 		agreed, err := c.confirm(t.Context(), strings.NewReader(answer))
 		if agreed != want || (err == nil) != want || asked.String() != "Delete 3 dead letters for good (2 bot, 1 panic)? [y/N] " {
 			t.Errorf("%q: %v, %v after %q", answer, agreed, err, asked.String())
@@ -294,12 +302,14 @@ func TestDeadCommandLines(t *testing.T) {
 		"redrive --all --yes":         "unknown flag",
 		"bury":                        "there is no command",
 	} {
-		if got := execute(t, append([]string{"dead"}, strings.Fields(line)...)...); got.code != 2 || !strings.Contains(got.stderr, stderr) || got.stdout != "" {
+		if got := execute(t, append([]string{"dead"}, strings.Fields(line)...)...); got.code != 2 ||
+			!strings.Contains(got.stderr, stderr) || got.stdout != "" {
 			t.Errorf("%s: %+v, want %q", line, got, stderr)
 		}
 	}
 	for _, command := range []string{"ls", "show", "redrive", "drop"} {
-		if got := execute(t, "dead", command, "--help"); got.code != 0 || !strings.Contains(got.stdout, "Exit codes") || !strings.Contains(got.stdout, "Examples") {
+		if got := execute(t, "dead", command, "--help"); got.code != 0 || !strings.Contains(got.stdout, "Exit codes") ||
+			!strings.Contains(got.stdout, "Examples") {
 			t.Errorf("%s --help: %+v", command, got)
 		}
 	}

@@ -29,7 +29,8 @@ func (t *letterTable) page(letters []console.Letter) error {
 	}
 	for i := range letters {
 		l := &letters[i]
-		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", clock(l.At), dash(l.Reason), l.State, l.Attempt, letterUser(l), shortened(letterText(l), 24), printable(l.ID))
+		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", clock(l.At), dash(l.Reason), l.State, l.Attempt, letterUser(l),
+			shortened(letterText(l), 24), printable(l.ID))
 	}
 	t.shown += len(letters)
 	return out.Flush()
