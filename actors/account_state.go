@@ -139,15 +139,15 @@ func (actLog) isAccountAction()   {}
 func newAccountState(rec accountRecord, conf AccountSettings, now time.Time, chance uint64) *accountState {
 	s := &accountState{accountRecord: rec, conf: conf, nodes: make(map[string]nodeLease), sent: rec.Sent, noted: now}
 	s.Schema = accountSchema
-	print := fingerprint(conf.AppID, conf.AppSecret)
+	credentials := fingerprint(conf.AppID, conf.AppSecret)
 	if rec.AppID != conf.AppID {
 		s.dropToken()
 		s.IPs, s.IPsMS, s.Blocks = nil, 0, nil
 	}
-	if string(rec.Secret) != string(print) || rec.AppID != conf.AppID {
+	if string(rec.Secret) != string(credentials) || rec.AppID != conf.AppID {
 		s.Alarm = accountAlarm{} // somebody acted: try at once
 	}
-	s.AppID, s.Secret = conf.AppID, print
+	s.AppID, s.Secret = conf.AppID, credentials
 	s.Minute.resume()
 	s.Day.resume()
 	s.token.renewAt = s.nextAsk(now, chance)

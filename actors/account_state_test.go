@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -146,7 +147,7 @@ func (m *machine) finishOthers(remain int64) {
 	}
 	if i := m.ips; i != nil {
 		m.ips = nil
-		m.step(ipsFetched{generation: i.generation, err: fmt.Errorf("no answer")})
+		m.step(ipsFetched{generation: i.generation, err: errors.New("no answer")})
 	}
 }
 

@@ -235,6 +235,7 @@ func alarmOf(err error, conf AccountSettings) (reason, advice string) {
 		return AlarmNoRight, "WeChat has banned, limited or moved the account; read the notices in its console"
 	case api.TokenInvalid, api.Config:
 		return AlarmConfig, e.Error()
+	default:
+		return "", ""
 	}
-	return "", ""
 }

@@ -79,7 +79,7 @@ func (s *lineState) ready(now time.Time) (ok bool, retry time.Time, why string) 
 		return ok, retry, why
 	}
 	for _, b := range s.blocks {
-		if s.holds(b, now) && !(b.kind == messages.AccountBlock_KIND_NO_RIGHT && s.mayProbe(now)) {
+		if s.holds(b, now) && (b.kind != messages.AccountBlock_KIND_NO_RIGHT || !s.mayProbe(now)) {
 			return false, latest(earliest(b.until, now.Add(lookAgain)), now.Add(leaseSoon)), blockWord(b.kind)
 		}
 	}
@@ -179,6 +179,7 @@ func (s *lineState) learn(a admission, err error, more bool, now time.Time, chan
 		}
 	case api.TokenInvalid:
 		s.refusal(a.generation, now)
+	default:
 	}
 	if kind, until := blockOf(err, now, chance); kind != messages.AccountBlock_KIND_NONE {
 		fresh := !s.blocked(kind, now)

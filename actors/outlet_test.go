@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -148,6 +147,32 @@ func TestNoRightIsProbedOnceAMinute(t *testing.T) {
 	})
 }
 
+// A message that was refused only for its token is sent again by the same call.
+func TestRefusedTokenCostsNoSecondCall(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *office) {
+		o.start()
+		s := o.node("n1")
+		pushUntil(t, s, "u", "first", time.Second)
+		o.platform.kill()
+		sent := s.Send(t.Context(), messages.User{Account: account, OpenID: "u"}, textAnswer("second"))
+		if sent.Fate != FateDelivered || o.platform.count("send") != 3 {
+			t.Errorf("%+v after %d calls", sent, o.platform.count("send"))
+		}
+		o.platform.kill()
+		o.setDeaf(true) // nobody has another one: the message is not lost, and not sent for ever
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		sent = s.Send(ctx, messages.User{Account: account, OpenID: "u"}, textAnswer("third"))
+		if sent.Fate != FateNotMade || sent.Code != 40001 || o.platform.count("send") != 4 || time.Since(began) > refreshPatient {
+			t.Errorf("%+v after %d calls and %v", sent, o.platform.count("send"), time.Since(began))
+		}
+		if ok, _, _ := s.Ready(account); ok {
+			t.Error("ready with a token that was refused")
+		}
+	})
+}
+
 // Rates and quotas of the configuration hold over all nodes together, and the nodes share them.
 func TestPermitsOverTheCluster(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *office) {
@@ -258,51 +283,6 @@ func TestNobodyAnswersForTheAccount(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// What users' actors are told about each error, and what it does to the account.
-func TestFates(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 3, 1, 12, 0, 20, 0, time.UTC)
-	cases := []struct {
-		err   error
-		fate  Fate
-		retry time.Duration // at least
-		block messages.AccountBlock_Kind
-	}{
-		{nil, FateDelivered, 0, 0},
-		{&api.Error{Class: api.Unknown, Status: 502}, FateUnknown, 0, 0},
-		{errors.New("not the client's"), FateUnknown, 0, 0},
-		{context.DeadlineExceeded, FateUnknown, 0, 0},
-		{&api.Error{Class: api.Unsent, Unsent: true}, FateNotMade, time.Second, 0},
-		{refused("send", -1, api.Busy), FateNotMade, time.Second, 0},
-		{&api.Error{Class: api.Refused, Status: 403}, FateNotMade, time.Second, 0},
-		{refused("send", 40001, api.TokenInvalid), FateNotMade, time.Second, 0},
-		{refused("send", 61004, api.Config), FateNotMade, time.Minute, 0},
-		{refused("send", 45009, api.DailyQuota), FateNotMade, 9 * time.Minute, messages.AccountBlock_KIND_DAILY_QUOTA},
-		{refused("send", 45011, api.MinuteRate), FateNotMade, 40 * time.Second, messages.AccountBlock_KIND_MINUTE_RATE},
-		{refused("send", 48001, api.NoRight), FateNoRight, 0, messages.AccountBlock_KIND_NO_RIGHT},
-		{refused("send", 48004, api.NoRight), FateNoRight, 0, messages.AccountBlock_KIND_NO_RIGHT},
-		{refused("send", 50002, api.NoRight), FateNoRight, 0, messages.AccountBlock_KIND_NO_RIGHT},
-		{refused("send", 65401, api.NoRight), FateNoRight, 0, 0},
-		{refused("send", 61451, api.NoRight), FateNoRight, 0, 0},
-		{refused("send", 45015, api.NoWindow), FateNoWindow, 0, 0},
-		{refused("send", 45047, api.NoWindow), FateNoWindow, 0, 0},
-		{refused("send", 43004, api.NoUser), FateNoUser, 0, 0},
-		{refused("send", 45002, api.BadMessage), FateBadMessage, 0, 0},
-	}
-	for _, c := range cases {
-		sent := sentOf(c.err, now, 12345)
-		if sent.Fate != c.fate {
-			t.Errorf("%v: fate %v, want %v", c.err, sent.Fate, c.fate)
-		}
-		if c.retry > 0 && sent.Retry.Sub(now) < c.retry || c.retry == 0 && !sent.Retry.IsZero() {
-			t.Errorf("%v: retry in %v, want at least %v", c.err, sent.Retry.Sub(now), c.retry)
-		}
-		if kind, until := blockOf(c.err, now, 12345); kind != c.block || kind != 0 && !until.After(now) {
-			t.Errorf("%v: block %v until %v, want %v", c.err, kind, until, c.block)
-		}
 	}
 }
 
