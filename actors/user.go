@@ -228,7 +228,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 	case messages.Source_SOURCE_WAKE:
 		a.Key, a.Late = wakeKey(a.At), true
 	case messages.Source_SOURCE_REDRIVE:
-		a.Key, a.CreateTime, a.Late = messages.AttemptKey(a.Key, redrive.GetAttempt()), 0, true
+		a.Key, a.CreateTime, a.Late = messages.AttemptKey(a.Key, redrive.GetLetter(), redrive.GetAttempt()), 0, true
 	default:
 	}
 	if it := u.find(a.Key); it != nil {

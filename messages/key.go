@@ -63,12 +63,10 @@ func DedupeKey(in *Inbound) Key {
 // MarshalText is the key in hex, so that JSON shows it as logs do.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// AttemptKey is the key of a message that is run again, as key#attempt: another one than the message's own, and the same in each replay of
-// that attempt (DESIGN §3 rule 19). Attempt 1 is the message itself.
-func AttemptKey(key Key, attempt int32) Key {
-	if attempt <= 1 {
-		return key
-	}
-	sum := sha256.Sum256(binary.BigEndian.AppendUint32(append(key[:len(key):len(key)], '#'), uint32(attempt)))
+// AttemptKey is the key of a dead letter that is run again, as key#attempt of that letter: another one than the message's own and than
+// those of its other letters, since each part of an answer may have one, and the same in each replay of that attempt (DESIGN §3 rule 19).
+func AttemptKey(key Key, letter string, attempt int32) Key {
+	data := binary.BigEndian.AppendUint32(append(key[:len(key):len(key)], '#'), uint32(attempt))
+	sum := sha256.Sum256(append(data, letter...))
 	return Key(sum[:KeySize])
 }
