@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -38,6 +39,7 @@ func (e *Engine) Partition(t Tenure) *actor.Props {
 			doomed: make(map[uint64]string),
 			pids:   make(map[string]messages.User),
 			waits:  make(map[messages.User]time.Time),
+			parked: make(map[messages.User]bool),
 			gate:   newGate(),
 			stats:  newBacklog(t.Partition),
 			log:    e.Logger.With("partition", t.Partition, "epoch", t.Epoch),
@@ -54,6 +56,7 @@ type shared struct {
 	root       *actor.RootContext
 	ctx        context.Context // ends with the partition
 	since      time.Time       // when this tenure had taken the partition over
+	sending    atomic.Int64    // calls of WeChat's send API that are under way, or whose outcome is not written down
 }
 
 // partition is the actor of one partition for one tenure. Its fields belong to its turn.
@@ -94,6 +97,7 @@ type partition struct {
 	doomed map[uint64]string
 	live   int                         // how many live
 	waits  map[messages.User]time.Time // until when each needs the log to be read
+	parked map[messages.User]bool      // users whose first message waits for WeChat's API
 	idle   int                         // entries of users who wait, as of the last tick
 
 	floors []floorAt // with KeepSettled, oldest first
@@ -135,6 +139,13 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.checkpointed(ctx, m.result)
 	case *messages.Activate:
 		p.activate(ctx, m)
+	case *parked:
+		if m.on {
+			p.parked[m.user] = true
+		} else {
+			delete(p.parked, m.user)
+		}
+		p.tryRelease(ctx)
 	case *waiting:
 		p.waits[m.user] = m.until
 	case *logTrouble:
@@ -350,11 +361,27 @@ func (p *partition) tryRelease(ctx actor.Context) {
 	if p.releasing.IsZero() || p.stopped {
 		return
 	}
-	if p.led != nil && (p.led.unsettled > 0 || p.committing) && p.Now().Sub(p.releasing) < releaseWithin {
+	within := releaseWithin
+	if p.sending.Load() > 0 { // a call whose outcome nobody wrote down would be a dead letter
+		within = sendTimeout + time.Second
+	}
+	if p.led != nil && (p.underWay() || p.committing) && p.Now().Sub(p.releasing) < within {
 		return
 	}
 	p.stopped = true
 	ctx.Stop(ctx.Self())
+}
+
+// underWay tells whether something would be lost, or be done again, if the users' actors stopped now. What waits for WeChat's API does
+// so at the next owner as well.
+func (p *partition) underWay() bool {
+	n := p.led.unsettled
+	for user := range p.parked {
+		if r := p.users[user]; r != nil {
+			n -= len(r.entries)
+		}
+	}
+	return n > 0
 }
 
 // stopping runs before the users' actors are stopped.

@@ -66,6 +66,11 @@ type (
 		user  messages.User
 		until time.Time
 	}
+	// parked tells the partition that a user's first message waits for WeChat's API, or does no more.
+	parked struct {
+		user messages.User
+		on   bool
+	}
 	// unreadable tells the partition that a user's record is there and cannot be read.
 	unreadable struct {
 		user messages.User

@@ -16,6 +16,7 @@ import (
 const (
 	sendTimeout = 10 * time.Second // one call of WeChat's API, with all that it waits for
 	longWait    = time.Minute      // a longer one is a row in the due index (DESIGN §3 rule 18)
+	againAfter  = 15 * time.Second // and up to twice that: when what waited too long is tried again
 	typingAfter = 2 * time.Second  // a quicker answer needs no sign that it is being written
 	typingEvery = 8 * time.Second
 	lagBelieved = 2 * time.Second // how much of an entry's age is believed: the log's clock may be another one than ours
@@ -100,7 +101,11 @@ func (u *user) push(ctx actor.Context, it *item) bool {
 	if u.call != 0 || u.Now().Before(u.retry) && !u.mustMakeRoom(it) {
 		return false
 	}
-	return u.pushFrom(ctx, it, u.st, false)
+	done := u.pushFrom(ctx, it, u.st, false)
+	if done {
+		u.pushed(ctx)
+	}
+	return done
 }
 
 // pushFrom goes on from next, which is the record, or, where changed says so, what is to be written with the next step: the result of a
@@ -121,17 +126,15 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 			continue
 		}
 		if ready, retry, why := u.Outlet.Ready(u.name.Account); !ready {
-			if retry.Sub(now) > longWait || u.mustMakeRoom(it) {
-				u.trace(messages.StageKept, it, it.deliveries[0], why)
-				u.metrics.kept.Inc()
-				next, changed = next.Retire(it.pushKey, retry, limits, now), true
-				continue
+			if u.wait(ctx, it, retry, now) {
+				if changed {
+					u.commit(ctx, next)
+				}
+				return false
 			}
-			u.retry = retry
-			if changed {
-				u.commit(ctx, next)
-			}
-			return false
+			u.trace(messages.StageKept, it, it.deliveries[0], why)
+			next, changed = u.retire(next, it, retry, now), true
+			continue
 		}
 		marked, part, open, err := next.Begin(it.pushKey, now)
 		switch {
@@ -140,14 +143,52 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 			return false
 		case !open:
 			u.trace(messages.StageKept, it, it.deliveries[0], "no grant is open")
-			u.metrics.kept.Inc()
-			next, changed = next.Retire(it.pushKey, time.Time{}, limits, now), true
+			next, changed = u.retire(next, it, time.Time{}, now), true
 			continue
 		}
 		if u.commit(ctx, marked) {
+			u.park(ctx, false)
 			u.send(it, part)
 		}
 		return false
+	}
+}
+
+// wait lets the push wait until retry. False: that takes too long, or somebody waits behind it, and it must be kept.
+func (u *user) wait(ctx actor.Context, it *item, retry, now time.Time) bool {
+	if u.waiting.IsZero() {
+		u.waiting = now
+	}
+	if retry.Sub(now) > longWait || now.Sub(u.waiting) > longWait || u.mustMakeRoom(it) {
+		return false
+	}
+	u.retry = retry
+	u.park(ctx, true)
+	return true
+}
+
+// retire keeps what is left of a push. retry is when it may be tried again; zero: not before the user writes.
+func (u *user) retire(s conversation.State, it *item, retry, now time.Time) conversation.State {
+	if !retry.IsZero() && now.Sub(u.waiting) > longWait { // nobody knows when it will work again: not all at the same moment
+		retry = maxTime(retry, now.Add(againAfter+time.Duration(u.Random()%uint64(againAfter))))
+	}
+	u.metrics.kept.Inc()
+	return s.Retire(it.pushKey, retry, u.account.Limits, now)
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// park tells the partition that the user's first message waits for WeChat's API, or does no more: nothing is under way then that an
+// orderly release had to wait for.
+func (u *user) park(ctx actor.Context, on bool) {
+	if u.parked != on {
+		u.parked = on
+		ctx.Send(u.shared.pid, &parked{user: u.name, on: on})
 	}
 }
 
@@ -166,6 +207,7 @@ func (u *user) send(it *item, part *messages.Answer) {
 	u.calls++
 	u.call = u.calls
 	call, self, root := u.call, u.pid, u.root
+	u.sending.Add(1)
 	u.trace(messages.StagePush, it, it.deliveries[0], "sending")
 	go func() { // ended by the outlet, within sendTimeout
 		// Not the partition's context: a call that was begun shall come to its end, so that its outcome is known.
@@ -175,35 +217,44 @@ func (u *user) send(it *item, part *messages.Answer) {
 	}()
 }
 
+// dropCall gives up waiting for a call's outcome: this activation ends.
+func (u *user) dropCall() {
+	if u.call != 0 {
+		u.call = 0
+		u.sending.Add(-1)
+	}
+}
+
 // called takes up what became of a call.
 func (u *user) called(ctx actor.Context, m *sent) {
-	if m.call != u.call || len(u.queue) == 0 || u.queue[0].phase != phasePushing {
+	if m.call != u.call {
 		return
 	}
+	defer u.sending.Add(-1) // its outcome is written down, and the next call counts by itself
 	u.call = 0
+	if len(u.queue) == 0 || u.queue[0].phase != phasePushing {
+		return
+	}
 	it, r, now := u.queue[0], m.sent, u.Now()
 	u.metrics.pushes.WithLabelValues(u.name.Account, r.Fate.String()).Inc()
 	u.trace(messages.StagePush, it, it.deliveries[0], r.Fate.String())
 	next, limits, key := u.st, u.account.Limits, it.pushKey
 	switch r.Fate {
 	case FateDelivered:
+		u.waiting = time.Time{}
 		next = next.Sent(key)
 	case FateNotMade:
 		next = next.NotSent(key, now)
-		u.retry = r.Retry
-		if !u.retry.After(now) {
-			u.retry = now.Add(time.Second)
-		}
-		if u.retry.Sub(now) > longWait {
-			next = next.Retire(key, u.retry, limits, now)
-		} else {
+		if retry := maxTime(r.Retry, now.Add(time.Second)); u.wait(ctx, it, retry, now) {
 			u.commit(ctx, next)
 			return
+		} else { //nolint:revive // the two ends of one decision
+			next = u.retire(next, it, retry, now)
 		}
 	case FateNoWindow:
 		next = next.Closed(key, limits, now)
 	case FateNoRight:
-		next = next.NotSent(key, now).Retire(key, time.Time{}, limits, now)
+		next = u.retire(next.NotSent(key, now), it, time.Time{}, now)
 	case FateNoUser:
 		next = next.LoseAll(key, ReasonNoUser, r.Detail, now)
 	case FateBadMessage:
@@ -216,9 +267,16 @@ func (u *user) called(ctx actor.Context, m *sent) {
 			"key", key.String(), "fate", r.Fate.String(), "errcode", r.Code, "detail", r.Detail)
 	}
 	if u.pushFrom(ctx, it, next, true) && !u.stopped {
+		u.pushed(ctx)
 		u.queue = u.queue[1:]
 		u.finish(ctx, it, "")
 	}
+}
+
+// pushed forgets what a push waited for, once nothing is left of it.
+func (u *user) pushed(ctx actor.Context) {
+	u.retry, u.waiting = time.Time{}, time.Time{}
+	u.park(ctx, false)
 }
 
 // unknown decides about the part under way, of which nobody can tell whether it reached the user.

@@ -57,6 +57,7 @@ func (p *partition) lost(who *actor.PID) {
 	r.failures++
 	r.respawn = p.Now().Add(min(respawnAfter<<min(r.failures-1, 4), 3*time.Second))
 	delete(p.waits, user)
+	delete(p.parked, user)
 	p.metrics.activationsLost.Inc()
 }
 

@@ -35,6 +35,8 @@ type user struct {
 	call    uint64             // the call of WeChat's API that is under way; 0: none
 	calls   uint64             // counts them
 	retry   time.Time          // not before then is the next one made
+	waiting time.Time          // since when the push waits for WeChat's API; zero: it does not
+	parked  bool               // the partition knows of that
 	clock   clock
 	mails   uint64 // counts the messages of the mailbox
 	fenced  uint64 // the one in which the record was last committed
@@ -127,6 +129,7 @@ func (u *user) Receive(ctx actor.Context) {
 	case *actor.Stopping:
 		u.stopped = true
 		u.stopAsking()
+		u.dropCall()
 	}
 	u.setAlarm()
 }
@@ -154,6 +157,7 @@ func (u *user) recover(ctx actor.Context) {
 func (u *user) end(ctx actor.Context) {
 	u.stopped = true
 	u.stopAsking()
+	u.dropCall()
 	u.clock.stop()
 	ctx.Stop(ctx.Self())
 }

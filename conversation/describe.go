@@ -54,6 +54,14 @@ func DescribeAnswer(a *messages.Answer) string {
 		return labelled("[图文]", strings.Join(titles, "、"))
 	case *messages.Answer_Transfer:
 		return "[转人工客服]"
+	case *messages.Answer_Menu:
+		return labelled("[菜单]", c.Menu.GetHead())
+	case *messages.Answer_MpNews, *messages.Answer_MpNewsArticle:
+		return "[图文]"
+	case *messages.Answer_Card:
+		return "[卡券]"
+	case *messages.Answer_MiniProgramPage:
+		return labelled("[小程序]", c.MiniProgramPage.GetTitle())
 	default:
 		return ""
 	}
