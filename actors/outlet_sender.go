@@ -96,7 +96,7 @@ func (s *Sender) Ready(account string) (ok bool, retry time.Time, why string) {
 func (s *Sender) Send(ctx context.Context, user messages.User, part *messages.Answer) Sent {
 	l := s.lines[user.Account]
 	if l == nil {
-		return Sent{Fate: FateNoRight, Detail: "account " + user.Account + " has no app_secret, so it cannot send: set it"}
+		return Sent{Fate: FateNoRight, Detail: "account " + user.Account + " may not send: it needs app_secret and customer_service in the configuration"}
 	}
 	sent := l.send(ctx, user.OpenID, part)
 	l.metrics.sends.WithLabelValues(l.account, sent.Fate.String()).Inc()
