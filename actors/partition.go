@@ -56,6 +56,7 @@ type shared struct {
 	root       *actor.RootContext
 	ctx        context.Context // ends with the partition
 	since      time.Time       // when this tenure had taken the partition over
+	leaving    atomic.Bool     // an orderly release has begun: no new call of WeChat's send API is made
 	sending    atomic.Int64    // calls of WeChat's send API that are under way, or whose outcome is not written down
 }
 
@@ -182,6 +183,7 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.purging = false
 	case *Release:
 		p.releasing = p.Now()
+		p.leaving.Store(true)
 		if p.stopReading != nil {
 			p.stopReading()
 		}
@@ -284,12 +286,14 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 		return
 	}
 	in := rec.Entry.GetInbound()
-	if !in.ForUser() && rec.Entry.GetSource() == messages.Source_SOURCE_CALLBACK {
+	_, known := p.Accounts[in.GetAccount()]
+	own := rec.Entry.GetSource() != messages.Source_SOURCE_CALLBACK
+	if !own && !in.ForUser() || own && !known { // a wake-up or a re-driven letter of an account that is gone: its letter stays as it is
 		p.metrics.ignored.Inc()
 		p.settleOne(ctx, rec.Sequence)
 		return
 	}
-	if _, ok := p.Accounts[in.GetAccount()]; !ok {
+	if !known {
 		p.bury(rec, ReasonNoAccount, "account "+in.GetAccount()+" is not configured")
 		return
 	}

@@ -125,6 +125,12 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 			next, changed = next.Retire(it.pushKey, time.Time{}, limits, now), true
 			continue
 		}
+		if u.leaving.Load() { // the next owner goes on
+			if !changed || u.commit(ctx, next) {
+				u.park(ctx, true)
+			}
+			return false
+		}
 		if ready, retry, why := u.Outlet.Ready(u.name.Account); !ready {
 			if u.wait(ctx, it, retry, now) {
 				if changed {

@@ -23,9 +23,10 @@ type hotline struct {
 	shown []string
 	fates []Sent        // of the next calls, in order; delivered behind them
 	slow  time.Duration // what a call takes
-	until time.Time     // not ready before then
-	at    []time.Time   // of shown
-	begun []time.Time   // of all calls
+	again time.Duration
+	until time.Time   // not ready before then
+	at    []time.Time // of shown
+	begun []time.Time // of all calls
 	typed int
 }
 
@@ -33,6 +34,9 @@ func (l *hotline) Ready(string) (bool, time.Time, string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if time.Now().Before(l.until) {
+		if l.again > 0 {
+			return false, time.Now().Add(l.again), "breaker"
+		}
 		return false, l.until, "quota"
 	}
 	return true, time.Time{}, ""
@@ -447,5 +451,58 @@ func TestPushTyping(t *testing.T) {
 				t.Errorf("%d signs within 20 s, want 3", l.typed)
 			}
 		})
+	})
+}
+
+// An outage of unknown length: for a minute the entry waits unsettled, then the answer is kept, woken again and again, and pushed once
+// the API is back.
+func TestPushOutage(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two")
+		w.line.until, w.line.again = time.Now().Add(10*time.Minute), 2*time.Second
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(30 * time.Second)
+		if c := w.checkpoint(); c.Floor != 0 {
+			t.Error("the entry was settled within the first minute")
+		}
+		time.Sleep(40 * time.Second)
+		if st, _ := w.state("u1"); len(st.Kept) != 2 || st.Kept[0].PushMS == 0 {
+			t.Errorf("kept: %+v, want both parts with a time", st.Kept)
+		}
+		if c := w.checkpoint(); c.Floor == 0 {
+			t.Error("the entry still waits after the first minute")
+		}
+		time.Sleep(529 * time.Second)
+		w.line.want(t)
+		time.Sleep(time.Minute)
+		w.line.want(t, "one", "two")
+		w.wantDead()
+		w.wantSaid("u1", "many")
+	})
+}
+
+// A planned handover waits for a call that is under way, so that its outcome is known, and not for what only waits for the API.
+func TestPushRelease(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two")
+		w.line.slow = 7 * time.Second
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(time.Second)
+		w.stop()
+		w.line.behave(func(l *hotline) { l.slow, l.until, l.again = 0, time.Now().Add(time.Hour), time.Second })
+		w.start()
+		time.Sleep(3 * time.Second)
+		began := time.Now()
+		w.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the release took %v though everything only waits", took)
+		}
+		w.line.behave(func(l *hotline) { l.until = time.Time{} })
+		w.start()
+		time.Sleep(5 * time.Second)
+		w.line.want(t, "one", "two")
+		w.wantDead()
 	})
 }
