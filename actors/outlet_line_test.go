@@ -117,3 +117,45 @@ func TestFates(t *testing.T) {
 		}
 	}
 }
+
+// After an outage messages go out one at a time, until the first one got through; one that fails ends the trial at once.
+func TestBreakerTrial(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var b breaker
+	outage := func() {
+		t.Helper()
+		for range breakAfter {
+			b.learn(api.Unknown, now, 0)
+		}
+		if ok, retry := b.ready(now, 0); ok || !retry.After(now) || b.probeDue(now) {
+			t.Fatalf("ready %v, again at %v, probe due %v", ok, retry, b.probeDue(now))
+		}
+		now = now.Add(breakMost)
+		if !b.probeDue(now) {
+			t.Fatal("no harmless call is due")
+		}
+		b.learn(classOK, now, 0) // a call that was under way
+		if ok, _ := b.ready(now, 0); ok {
+			t.Fatal("a call that was under way when the breaker opened closed it")
+		}
+		b.probed(classOK, now, 0)
+		if ok, _ := b.ready(now, 0); !ok {
+			t.Fatal("no message may be tried")
+		}
+		if ok, _ := b.ready(now, 1); ok {
+			t.Fatal("two messages may be tried at a time")
+		}
+	}
+	outage()
+	b.learn(api.Unknown, now, 0)
+	if ok, _ := b.ready(now, 0); ok {
+		t.Error("a failed trial left the breaker closed")
+	}
+	b = breaker{}
+	outage()
+	b.learn(api.NoWindow, now, 0) // WeChat answered
+	if ok, _ := b.ready(now, 100); !ok {
+		t.Error("still one at a time after one got through")
+	}
+}
