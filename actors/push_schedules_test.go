@@ -1,0 +1,49 @@
+package actors
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"hongyan/messages"
+)
+
+// redrive puts an entry into the log that re-drives a letter.
+func (w *world) redrive(id string, letter *messages.DeadLetter) {
+	w.t.Helper()
+	entry := &messages.Entry{Source: messages.Source_SOURCE_REDRIVE, Inbound: letter.GetInbound(),
+		Redrive: &messages.Redrive{Letter: "0." + account + "." + id, Attempt: letter.GetAttempt() + 1}}
+	if _, err := w.log.Accept(w.t.Context(), entry); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Rule 19: each part of an answer may have a letter of its own. Each of them is run, though all are of one message.
+func TestRedriveEachLetterOfAMessage(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two", "three")
+		w.line.fates = []Sent{{Fate: FateNoUser, Code: 43004}}
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		w.line.want(t)
+		w.wantDead(ReasonNoUser, ReasonNoUser, ReasonNoUser)
+		for id, letter := range w.log.Letters() {
+			w.redrive(id, letter)
+		}
+		time.Sleep(30 * time.Second)
+		for id, letter := range w.log.Letters() { // again, as an impatient operator would
+			w.redrive(id, letter)
+		}
+		time.Sleep(30 * time.Second)
+		w.line.behave(func(l *hotline) {
+			slices.Sort(l.shown) // the letters were re-driven in no order
+		})
+		w.line.want(t, "one", "three", "two")
+		for _, letter := range w.log.Letters() {
+			if letter.GetRedriven() == nil {
+				t.Error("a letter was not taken up")
+			}
+		}
+	})
+}
