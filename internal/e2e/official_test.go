@@ -24,6 +24,7 @@ type official struct {
 	id      string
 	push    bool // the engine's customer_service
 	noRight bool // WeChat's side does not allow it
+	quota   int  // customer-service messages a day, where it is not WeChat's usual number
 	more    string
 }
 
@@ -51,8 +52,12 @@ func newDeskAt(t *testing.T, api, rules string, accounts ...official) *desk {
 		appID := fmt.Sprintf("wx5f0c2a9be17d%04d", i)
 		text.WriteString(accountText(a.id, appID) + checker.ReplyTexts + a.more)
 		fmt.Fprintf(&text, "    app_secret: %s\n    api_base: http://%s\n    customer_service: %v\n", testAppSecret, api, a.push)
+		var daily map[string]int
+		if a.quota > 0 {
+			daily = map[string]int{simulator.CallCustomSend: a.quota}
+		}
 		there = append(there, simulator.Account{
-			ID: a.id, AppID: appID, OriginalID: testOriginalID, Token: testToken, AESKey: testAESKey, Mode: simulator.ModeSafe,
+			DailyQuota: daily, ID: a.id, AppID: appID, OriginalID: testOriginalID, Token: testToken, AESKey: testAESKey, Mode: simulator.ModeSafe,
 			AppSecret: testAppSecret, CustomerService: a.push && !a.noRight,
 		})
 	}
