@@ -166,6 +166,15 @@ func (p *partition) settleDue(ctx actor.Context, user messages.User, seqs []uint
 	}
 }
 
+// compare has all rows written anew: the store has lost writes, and theirs may be among them (DESIGN §3 rule 9).
+func (d *dueIndex) compare() {
+	for shard := range d.shards {
+		if s := &d.shards[shard]; s.rec.Version != (state.Version{}) {
+			s.dirty = true
+		}
+	}
+}
+
 // flushDue writes the shards that changed, beside the mailbox; dueWritten brings the outcome.
 func (p *partition) flushDue() {
 	if p.due.busy || p.stopped {

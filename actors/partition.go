@@ -170,6 +170,7 @@ func (p *partition) Receive(ctx actor.Context) {
 		p.unreadable(m)
 	case *behind:
 		p.soil() // the next checkpoint finds out whether it is lost too
+		p.due.compare()
 	case *evicted:
 		p.stepDown(ctx, "a later owner has written", m.err)
 	case *pumpEnded:

@@ -73,6 +73,7 @@ func (u *user) compareRecord(ctx actor.Context) {
 
 // compareUsers asks all users who are in memory to compare their records: the store has lost a checkpoint, so it lost more.
 func (p *partition) compareUsers(ctx actor.Context) {
+	p.due.compare()
 	for _, r := range p.users {
 		if r.pid != nil {
 			ctx.Send(r.pid, &compare{})
