@@ -47,3 +47,25 @@ func TestRedriveEachLetterOfAMessage(t *testing.T) {
 		}
 	})
 }
+
+// Rule 9: a store that lost writes in a fail-over lost rows of the due index with them. Its owner, who has them, puts them back.
+func TestStoreThatLostTheDueIndexIsRepaired(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two")
+		w.line.until = time.Now().Add(10 * time.Minute)
+		w.start()
+		image := w.store.Snapshot()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		if c := w.checkpoint(); c.Floor == 0 || c.Due == 0 {
+			t.Fatalf("floor %d, shards %b: the row is not there, and the test shows nothing", c.Floor, c.Due)
+		}
+		w.store.Restore(image)
+		w.deliver(w.message("u2", "2", "hello")) // its checkpoint finds out
+		time.Sleep(5 * time.Second)
+		w.kill()
+		w.start()
+		time.Sleep(12 * time.Minute)
+		w.line.want(t, "one", "two")
+	})
+}

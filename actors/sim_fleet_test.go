@@ -11,7 +11,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"hongyan/bots"
-	"hongyan/messages"
 )
 
 // fleet is the cluster as a simulation has it: a table of leases, and judgements about who is alive, wrong ones included.
@@ -250,20 +249,32 @@ func (b *simBot) Answer(ctx context.Context, req *bots.Request) (bots.Response, 
 	case mood.silent:
 		return bots.Response{Handled: true}, nil
 	}
-	return bots.Response{Handled: true, Answers: []*messages.Answer{bots.Text("re: " + text)}}, nil
+	resp := bots.Response{Handled: true}
+	for _, mark := range b.node.sim.marks(text) {
+		resp.Answers = append(resp.Answers, bots.Text(mark))
+	}
+	return resp, nil
 }
 
 // mood is how the bot is about a text, always the same.
 type mood struct {
 	delay                                   time.Duration
 	stubborn, deadly, panics, fails, silent bool
+	answers                                 int
 }
 
 func (s *sim) mood(text string) mood {
 	roll := s.chance.fixed(100, "mood"+text)
-	m := mood{deadly: text == s.deadly}
+	m := mood{deadly: text == s.deadly, answers: 1}
 	switch {
 	case strings.Contains(text, "flood"): // they are many
+	case strings.HasPrefix(text, "[p") && roll > 60: // slow enough for a push, several answers, or both
+		if roll > 80 {
+			m.answers = 2 + s.chance.fixed(6, "answers"+text)
+		}
+		if roll%2 == 0 {
+			m.delay, m.stubborn = time.Duration(s.chance.fixed(20000, "delay"+text))*time.Millisecond, roll%4 == 0
+		}
 	case roll < 15:
 		m.delay = time.Duration(s.chance.fixed(20000, "delay"+text)) * time.Millisecond
 	case roll < 25:

@@ -44,6 +44,7 @@ type weather struct {
 	accept, acceptSlow       int // the log refuses, or its word gets lost; takes up to 6 s
 	full                     bool
 	brokenWrite, diesOnWrite int // of an ingress
+	send, sendSlow           int // a call of WeChat's send API comes to anything but success; takes up to 12 s
 }
 
 // node is one process: an engine whose every call goes through a gate that can be shut for a while (SIGSTOP), or for good (SIGKILL).
@@ -115,21 +116,31 @@ func (s *sim) boot(id string) *node {
 	n.bot = &simBot{node: n}
 	n.system = actor.NewActorSystemWithConfig(actor.Configure(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) })))
-	limits := conversation.DefaultLimits()
-	limits.MaxTurns, limits.MaxBytes = 1<<20, 1<<30 // so that the checker sees all of them
 	o := Options{
 		Node: id, Log: nodeLog{n}, Graveyard: nodeLog{n}, Store: nodeStore{n}, Offers: nodeOffers{n}, Random: s.random, Logger: s.logger(id),
 		Now:        func() time.Time { return time.Now().Add(n.skew) },
 		Registerer: prometheus.NewRegistry(), PassivateAfter: s.passivateAfter,
 		LogFull: func() bool { return s.weather.Load().full },
-		Accounts: map[string]Account{account: {ID: account, Bot: n.bot, Limits: limits, Deliveries: 3, Unknown: s.unknown,
-			Flooded: tooFast}},
+		Outlet:  nodeOutlet{n}, Wakes: nodeLog{n}, Letters: nodeLog{n},
+		Accounts: map[string]Account{
+			account: {ID: account, Bot: n.bot, Limits: s.limits(account), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast},
+			desk: {ID: desk, Bot: n.bot, Limits: s.limits(desk), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast,
+				PushAfter: pushAfter, Typing: true},
+		},
 	}
 	if s.barrier {
 		o.Barrier = barrierFunc(func(context.Context) error { return n.pass() })
 	}
 	n.engine = New(o)
 	return n
+}
+
+// limits are an account's.
+func (s *sim) limits(account string) conversation.Limits {
+	l := conversation.DefaultLimits()
+	l.MaxTurns, l.MaxBytes = 1<<20, 1<<30 // so that the checker sees all of them
+	l.KeptFor, l.Push = s.keptFor, account == desk
+	return l
 }
 
 // travel runs f as a request that takes its time on the way. It arrives also when its sender is dead or has given it up; then, or

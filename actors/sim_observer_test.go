@@ -29,6 +29,7 @@ type observer struct {
 	commits map[string][]string // by user: texts in the order of their turns
 	shows   []shown
 	wrong   []string
+	pushes  pushes
 }
 
 // logged is one entry as the log took it.
@@ -37,6 +38,7 @@ type logged struct {
 	partition int
 	sequence  uint64
 	lost      bool
+	letter    string // that it re-drives
 }
 
 // shown is one answer as WeChat got it.
@@ -48,7 +50,8 @@ type shown struct {
 
 func newObserver(s *sim) *observer {
 	return &observer{sim: s, texts: make(map[messages.Key]string), users: make(map[string]string), taken: make(map[string]bool),
-		refused: make(map[string]bool), late: make(map[string]bool), replies: make(map[string]string), commits: make(map[string][]string)}
+		refused: make(map[string]bool), late: make(map[string]bool), replies: make(map[string]string), commits: make(map[string][]string),
+		pushes: newPushes()}
 }
 
 // violated notes a violation; the observer's lock must be held.
@@ -88,6 +91,7 @@ func (o *observer) shown(in *messages.Inbound, a *messages.Answer, at time.Time,
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.onePath(in, text)
 	o.shows = append(o.shows, shown{text: in.GetMsgId(), answer: text, at: at, replay: replay})
 }
 
@@ -105,6 +109,9 @@ func (o *observer) lost(stream, streams int, from uint64) {
 	for i := range o.entries {
 		if e := &o.entries[i]; e.partition%streams == stream && e.sequence >= from {
 			e.lost = true
+			if e.letter != "" {
+				o.pushes.cut[e.letter] = true
+			}
 		}
 	}
 }
@@ -123,6 +130,7 @@ func (o *observer) committed(key state.Key, before, after state.Record) {
 	if key.IsCheckpoint() || key.User.Reserved() {
 		return
 	}
+	o.notePaths(after)
 	old, now := o.turns(before), o.turns(after)
 	if len(now) < len(old) || !slices.Equal(now[:len(old)], old) {
 		o.violated("I2: %s: turns %q became %q", key, old, now)
@@ -130,8 +138,8 @@ func (o *observer) committed(key state.Key, before, after state.Record) {
 	}
 	for _, text := range now[len(old):] {
 		o.sim.note("turn", "message", text, "epoch", a.Epoch, "version", a.Number)
-		if slices.Contains(o.commits[key.User.OpenID], text) {
-			o.violated("I2: %s has a second turn", text)
+		if n := count(o.commits[key.User.OpenID], text); n > o.pushes.again[text] {
+			o.violated("I2: %s has turn %d", text, n+1)
 		}
 		o.commits[key.User.OpenID] = append(o.commits[key.User.OpenID], text)
 	}
@@ -190,7 +198,9 @@ func (o *observer) check() []string {
 		}
 		for i := range st.Keys.Len() {
 			k := st.Keys.At(i)
-			outcomes[o.texts[k.Key]] = k.Outcome
+			if text := o.texts[k.Key]; text != "" { // others are of re-drives
+				outcomes[text] = k.Outcome
+			}
 		}
 		for _, k := range st.Kept {
 			kept += string(k.Answer)
@@ -207,12 +217,24 @@ func (o *observer) check() []string {
 			o.violated("I1: %s was accepted and has no end", text)
 		}
 	}
-	for _, order := range o.commits {
-		o.checkOrder(order, first, lost)
+	for user, order := range o.commits {
+		if accountOf(user) == desk {
+			o.checkPushOrder(order, lost, letters)
+		} else {
+			o.checkOrder(order, first, lost, letters)
+		}
 	}
 	for text, outcome := range outcomes {
 		mark := "re: " + text
-		times := o.checkAnswer(text, mark, lost)
+		if accountOf(o.users[text]) == desk {
+			if outcome == messages.Outcome_OUTCOME_ANSWERED && !o.sim.mood(text).silent {
+				for _, mark := range o.sim.marks(text) {
+					o.checkPart(text, mark, kept, buried, lost, letters)
+				}
+			}
+			continue
+		}
+		times := o.checkAnswer(text, mark, lost, letters)
 		if outcome == messages.Outcome_OUTCOME_ANSWERED && times == 0 && !lost[text] && !o.refused[text] && !o.sim.replayed(text) && !o.sim.mood(text).silent &&
 			!strings.Contains(buried, mark) && !strings.Contains(kept, mark) {
 			o.violated("I5: the answer to %s was neither delivered nor kept nor buried", text)
@@ -254,8 +276,8 @@ func (o *observer) positions() (first map[string]int, lost map[string]bool) {
 }
 
 // checkOrder compares a user's commits and answers with the order of the log (I3).
-func (o *observer) checkOrder(order []string, first map[string]int, lost map[string]bool) {
-	order = slices.DeleteFunc(slices.Clone(order), func(text string) bool { return lost[text] })
+func (o *observer) checkOrder(order []string, first map[string]int, lost map[string]bool, letters map[string]*messages.DeadLetter) {
+	order = slices.DeleteFunc(slices.Clone(order), func(text string) bool { return lost[text] || o.redrives("re: "+text, letters) > 0 })
 	if !slices.IsSortedFunc(order, func(a, b string) int { return first[a] - first[b] }) {
 		o.violated("I3: turns out of the log's order: %q", order)
 	}
@@ -282,7 +304,7 @@ func (o *observer) checkOrder(order []string, first map[string]int, lost map[str
 
 // checkAnswer counts the messages on which an answer was given (I2). Two deliveries of one message may both carry it: WeChat shows one.
 // Where the log lost the delivery which carried it, nobody knows of that.
-func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
+func (o *observer) checkAnswer(text, mark string, lost map[string]bool, letters map[string]*messages.DeadLetter) int {
 	on, most, seen := make(map[string]string), 1, 0
 	for _, s := range o.shows {
 		if !strings.Contains(s.answer, mark) {
@@ -303,8 +325,9 @@ func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
 			most++
 		}
 	}
+	most += o.redrives(mark, letters)
 	if o.sim.unknown == UnknownOnce {
-		most++
+		most *= 2
 	}
 	if len(on) > most {
 		o.violated("I2: the answer to %s was given on %d messages: %q", text, len(on), on)
@@ -312,18 +335,38 @@ func (o *observer) checkAnswer(text, mark string, lost map[string]bool) int {
 	return max(len(on), seen)
 }
 
-// append writes an entry to the log, and notes its place.
-func (s *sim) append(in *messages.Inbound, slot *messages.Slot) error {
+// append writes a delivery to the log, and notes its place.
+func (s *sim) append(in *messages.Inbound, slot *messages.Slot, waited time.Duration) error {
+	return s.appendEntry(&messages.Entry{Inbound: in, Slot: slot, WaitedMs: int32(waited.Milliseconds())}, "")
+}
+
+// appendEntry does so with any entry. letter is the one that it re-drives.
+func (s *sim) appendEntry(e *messages.Entry, letter string) error {
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
+	in := e.GetInbound()
 	user := messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}
-	pos, err := s.log.Accept(s.t.Context(), &messages.Entry{Inbound: in, Slot: slot})
+	pos, err := s.log.Accept(s.t.Context(), e)
 	if err != nil {
 		return err
 	}
-	s.note("logged", "message", in.GetMsgId(), "sequence", pos.Sequence, "slot", fmt.Sprint(slot.GetIngress(), "/", slot.GetId()))
-	s.watch.entries = append(s.watch.entries, logged{text: in.GetMsgId(), partition: user.Partition(s.partitions), sequence: pos.Sequence})
+	text := in.GetMsgId()
+	if e.GetSource() != messages.Source_SOURCE_CALLBACK {
+		text = "" // no delivery of the message
+	}
+	s.note("logged", "message", in.GetMsgId(), "user", user.OpenID, "source", e.GetSource(), "sequence", pos.Sequence,
+		"slot", fmt.Sprint(e.GetSlot().GetIngress(), "/", e.GetSlot().GetId()))
+	s.watch.entries = append(s.watch.entries, logged{text: text, partition: user.Partition(s.partitions), sequence: pos.Sequence, letter: letter})
 	return nil
+}
+
+func count(texts []string, text string) (n int) {
+	for _, t := range texts {
+		if t == text {
+			n++
+		}
+	}
+	return n
 }
 
 // journal collects what happened, for the seed that is run alone.

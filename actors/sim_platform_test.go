@@ -38,7 +38,7 @@ type conn struct {
 
 func (s *sim) message(user, text string) *messages.Inbound {
 	in := &messages.Inbound{
-		Account: account, OpenId: user, MsgId: text, MsgType: "text", Kind: messages.Kind_KIND_TEXT, CreateTime: time.Now().Unix(),
+		Account: accountOf(user), OpenId: user, MsgId: text, MsgType: "text", Kind: messages.Kind_KIND_TEXT, CreateTime: time.Now().Unix(),
 		Body: &messages.Inbound_Text{Text: &messages.Text{Content: text}},
 	}
 	k := messages.DedupeKey(in)
@@ -53,6 +53,7 @@ func (s *sim) replayed(text string) bool { return s.chance.fixed(100, "again"+te
 func (p *platform) send(user, text string) {
 	in := p.sim.message(user, text)
 	p.sim.watch.sent(in)
+	p.sim.hall.opened(user)
 	twice := p.sim.replayed(text)
 	p.open.Go(func() {
 		for n := range 3 {
@@ -330,10 +331,10 @@ func (g *ingress) accept(in *messages.Inbound, x *exchange) error {
 		delay = g.sim.chance.upTo(6*time.Second, "slow"+place)
 		g.sim.watch.acceptedLate(in)
 	}
-	done := make(chan error, 1)
+	done, waited := make(chan error, 1), time.Since(x.start)
 	g.sim.wechat.open.Go(func() {
 		time.Sleep(delay)
-		done <- g.sim.append(in, &messages.Slot{Ingress: g.id, Id: x.id})
+		done <- g.sim.append(in, &messages.Slot{Ingress: g.id, Id: x.id}, waited)
 	})
 	select {
 	case err := <-done:

@@ -70,6 +70,7 @@ type sim struct {
 	fleet      *fleet
 	doors      *doors
 	wechat     *platform
+	hall       *hall
 	watch      *observer
 	ids        atomic.Uint64
 	failedOver atomic.Bool
@@ -82,7 +83,9 @@ type sim struct {
 	barrier             bool
 	passivateAfter      time.Duration
 	deadly              string // the text that kills the process which handles it
-	floods, cuts, fails bool   // a user floods, a stream loses its tail, the store fails over
+	keptFor             time.Duration
+	patient             bool // what may be pushed later is, before anybody writes again
+	floods, cuts, fails bool // a user floods, a stream loses its tail, the store fails over
 }
 
 // random stands for Options.Random.
@@ -113,12 +116,17 @@ func newSim(t *testing.T, seed uint64) *sim {
 	if rnd.IntN(4) == 0 {
 		s.unknown = UnknownOnce
 	}
-	for i := range 4 {
-		s.users = append(s.users, fmt.Sprint("u", i))
+	for i := range 2 {
+		s.users = append(s.users, fmt.Sprint("u", i), fmt.Sprint("p", i))
+	}
+	s.users = append(s.users, "p2")
+	s.keptFor, s.patient = 48*time.Hour, rnd.IntN(2) == 0
+	if rnd.IntN(3) == 0 {
+		s.keptFor = time.Duration(20+rnd.IntN(100)) * time.Second
 	}
 	switch rnd.IntN(12) {
 	case 0:
-		s.deadly = fmt.Sprintf("[u%d-%d]", rnd.IntN(4), rnd.IntN(3))
+		s.deadly = fmt.Sprintf("[%s-%d]", s.users[rnd.IntN(4)], rnd.IntN(3))
 	case 1:
 		s.floods = true
 	case 2, 3:
@@ -130,7 +138,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.watch = newObserver(s)
 	s.log = memlog.NewStreams(s.partitions, s.streams, time.Now)
 	s.store = memory.New(memory.Options{Committed: s.watch.committed})
-	s.doors, s.wechat = &doors{sim: s}, &platform{sim: s}
+	s.doors, s.wechat, s.hall = &doors{sim: s}, &platform{sim: s}, &hall{sim: s, leave: make(map[string]*leave)}
 	s.fleet = &fleet{sim: s, lease: make([]tenancy, s.partitions)}
 	return s
 }
@@ -160,6 +168,9 @@ func simulate(t *testing.T, seed uint64) {
 			time.Sleep(time.Duration(s.rnd.IntN(800)) * time.Millisecond)
 		}
 		s.trouble(ctx, n)
+		if s.rnd.IntN(3) == 0 {
+			s.redrive(2)
+		}
 	}
 	s.calm()
 	cancel()
@@ -186,12 +197,26 @@ func (s *sim) calm() {
 	for _, n := range nodes {
 		n.wake()
 	}
+	s.hall.setDown(time.Now())
 	s.rest()
 	s.fleet.settleDown()
+	s.watch.audit("at rest")
+	if until, used := s.hall.quotaUntil(); s.patient && used {
+		time.Sleep(time.Until(until) + overdue + time.Second)
+		s.rest()
+		s.watch.audit("after the quota's end")
+	}
+	s.redrive(1)
+	s.rest()
 	for _, user := range s.users {
 		s.wechat.send(user, "["+user+"-end]")
 	}
 	s.rest()
+	if s.keptFor < time.Hour {
+		time.Sleep(s.keptFor + overdue)
+		s.rest()
+	}
+	s.watch.audit("at the end")
 }
 
 // rest waits until WeChat has nothing more to deliver and every entry is settled, or five minutes.
@@ -216,7 +241,14 @@ func (s *sim) trouble(ctx context.Context, round int) {
 		return 1 + rnd.IntN(most)
 	}
 	w := &weather{store: some(40), storeSlow: some(30), log: some(30), logSlow: some(20), offer: some(50), offerSlow: some(50),
-		accept: some(30), acceptSlow: some(30), full: some(4) == 1, brokenWrite: some(20), diesOnWrite: some(20)}
+		accept: some(30), acceptSlow: some(30), full: some(4) == 1, brokenWrite: some(20), diesOnWrite: some(20),
+		send: some(60), sendSlow: some(40)}
+	switch rnd.IntN(8) {
+	case 0:
+		s.hall.setQuota(time.Now().Add(time.Duration(65+rnd.IntN(200)) * time.Second))
+	case 1:
+		s.hall.setDown(time.Now().Add(time.Duration(1+rnd.IntN(100)) * time.Second))
+	}
 	s.weather.Store(w)
 	s.note("weather", "round", round, "weather", fmt.Sprintf("%+v", *w))
 	partition := rnd.IntN(s.partitions)
@@ -287,8 +319,9 @@ func (s *sim) cut(stream int) {
 
 // flood lets one user write more than its queue holds.
 func (s *sim) flood() {
+	user := s.users[s.rnd.IntN(2)]
 	for n := range maxQueued + 40 {
-		s.wechat.send("u0", fmt.Sprintf("[u0-flood%d]", n))
+		s.wechat.send(user, fmt.Sprintf("[%s-flood%d]", user, n))
 	}
 }
 
