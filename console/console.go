@@ -34,14 +34,15 @@ type Cluster interface {
 
 // Options are what New needs. All of it stays valid as long as the handler is used.
 type Options struct {
-	Version string      // of this program, shown on / and /health
-	Node    string      // id of this node
-	Listen  string      // address of the listener, host:port; on loopback, requests to other host names are refused
-	Checks  []Check     // what readiness means
-	Users   Users       // for /api/v1/users
-	Cluster Cluster     // for /api/v1/nodes and /api/v1/partitions
-	Dead    DeadLetters // for /api/v1/dead
-	Log     Log         // where re-driven letters go
+	Version  string        // of this program, shown on / and /health
+	Node     string        // id of this node
+	Listen   string        // address of the listener, host:port; on loopback, requests to other host names are refused
+	Checks   []Check       // what readiness means
+	Users    Users         // for /api/v1/users
+	Cluster  Cluster       // for /api/v1/nodes and /api/v1/partitions
+	Dead     DeadLetters   // for /api/v1/dead
+	Official AccountActors // for /api/v1/accounts
+	Log      Log           // where re-driven letters go
 	// Accounts are the configured ids: a letter of another account is not re-driven.
 	Accounts []string
 	NoAPI    bool                  // this node has not the role console: the API says so and nothing else
@@ -77,8 +78,8 @@ type handler struct {
 
 // New is the handler of the admin listener. It fails where the metrics cannot be registered or a pattern is taken.
 func New(o Options) (http.Handler, error) {
-	if o.Users == nil || o.Cluster == nil || o.Dead == nil || o.Log == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil {
-		return nil, errors.New("console: Users, Cluster, Dead, Log, Gather, Metrics, Logger and Now must be set")
+	if o.Users == nil || o.Cluster == nil || o.Official == nil || o.Dead == nil || o.Log == nil || o.Gather == nil || o.Metrics == nil || o.Logger == nil || o.Now == nil {
+		return nil, errors.New("console: Users, Cluster, Official, Dead, Log, Gather, Metrics, Logger and Now must be set")
 	}
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hongyan_admin_requests_total",
@@ -99,6 +100,7 @@ func New(o Options) (http.Handler, error) {
 		"GET /api/v1/users/{account}/{openid}": h.authorised(h.user),
 		"GET /api/v1/nodes":                    h.authorised(h.nodes),
 		"GET /api/v1/partitions":               h.authorised(h.partitions),
+		"GET /api/v1/accounts":                 h.authorised(h.accounts),
 		"GET /api/v1/dead":                     h.authorised(h.deadList),
 		"GET /api/v1/dead/{id}":                h.authorised(h.deadShow),
 		"POST /api/v1/dead/redrive":            h.authorised(h.deadChange("redriven", redrive)),

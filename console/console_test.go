@@ -59,7 +59,7 @@ func setUp(t *testing.T, change func(*console.Options)) *bundle {
 	b := &bundle{log: new(strings.Builder), reg: prometheus.NewRegistry()}
 	b.options = console.Options{
 		Version: "v1.2.3", Node: "n1", Listen: "127.0.0.1:9090", Users: users{}, Cluster: nodes{},
-		Dead: struct{ console.DeadLetters }{}, Log: struct{ console.Log }{}, Gather: b.reg, Metrics: b.reg, Now: time.Now,
+		Official: officials{}, Dead: struct{ console.DeadLetters }{}, Log: struct{ console.Log }{}, Gather: b.reg, Metrics: b.reg, Now: time.Now,
 		Logger:     slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		AdminToken: "the-admin-token", ReadOnlyToken: "the-reader-token",
 	}

@@ -45,7 +45,7 @@ func newDeadNode(t *testing.T) *deadNode {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{}, Cluster: oneUser{},
+	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{}, Cluster: oneUser{}, Official: noOfficials{},
 		Dead: log, Log: log, Accounts: []string{"demo"}, Gather: registry, Metrics: registry, Logger: slog.New(slog.DiscardHandler),
 		Now:        time.Now,
 		AdminToken: "a-long-admin-token"})

@@ -28,7 +28,7 @@ func (e *engine) consoleOptions(address string) console.Options {
 		checks = append(checks, console.Check{Name: "store", Probe: d.when(func(ctx context.Context) error { return e.store.Ping(ctx) })})
 	}
 	return console.Options{
-		Version: thisBuild().Version, Node: e.node, Listen: address, Users: d, Cluster: d, NoAPI: !e.cfg.Node.Has(config.RoleConsole),
+		Version: thisBuild().Version, Node: e.node, Listen: address, Users: d, Cluster: d, Official: d, NoAPI: !e.cfg.Node.Has(config.RoleConsole),
 		Dead: deadDesk{d}, Log: deadDesk{d}, Accounts: accountIDs(e.cfg), Checks: checks, Gather: e.reg, Metrics: e.reg, Logger: e.log, Now: time.Now,
 		AdminToken: e.cfg.Admin.Token.Reveal(), ReadOnlyToken: e.cfg.Admin.ReadOnlyToken.Reveal(), Extra: e.extra,
 	}
@@ -74,6 +74,33 @@ func (d desk) Inspect(ctx context.Context, u messages.User) (*messages.UserView,
 	view, ok := reply.(*messages.UserView)
 	if !ok {
 		return nil, fmt.Errorf("the actor of user %s answered with %T instead of its view", u.Hash(), reply)
+	}
+	return view, nil
+}
+
+// Official implements console.AccountActors.
+func (d desk) Official() []string {
+	var ids []string
+	for _, a := range d.cfg.Accounts {
+		if mayCall(a) {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids
+}
+
+// InspectAccount implements console.AccountActors.
+func (d desk) InspectAccount(ctx context.Context, id string) (*messages.AccountView, error) {
+	if err := d.up(); err != nil {
+		return nil, err
+	}
+	reply, err := d.ask(ctx, messages.AccountActor(id), &messages.Inspect{})
+	if err != nil {
+		return nil, err
+	}
+	view, ok := reply.(*messages.AccountView)
+	if !ok {
+		return nil, fmt.Errorf("the actor of account %s answered with %T instead of its view", id, reply)
 	}
 	return view, nil
 }

@@ -41,8 +41,9 @@ type engine struct {
 
 	storage
 	outward
-	cluster  *cluster.Node    // nil without the role worker
-	ingress  *ingress.Ingress // nil without the role ingress
+	cluster  *cluster.Node        // nil without the role worker
+	ingress  *ingress.Ingress     // nil without the role ingress
+	callers  *ingress.CallerLists // nil: no account wants them
 	rules    []*rules.Bot
 	peers    peers
 	admin    string       // address of the admin listener
@@ -112,8 +113,12 @@ func (e *engine) build(ctx context.Context) error {
 		}
 	}
 	if e.cfg.Node.Has(config.RoleIngress) {
-		var err error
+		trusted, err := proxies(e.cfg)
+		if err != nil {
+			return err
+		}
 		e.ingress, err = ingress.New(ingress.Options{
+			Callers: e.known(), Proxies: trusted,
 			Accounts: ingressAccounts(e.cfg), Log: e.journal, ID: e.slots, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 			Partitions: e.layout.Partitions,
 		})
@@ -127,6 +132,14 @@ func (e *engine) build(ctx context.Context) error {
 	e.phase("taking partitions over")
 	e.built.Store(true)
 	return nil
+}
+
+// known is the list of WeChat's addresses for the ingress; a nil interface where nobody wants one.
+func (e *engine) known() ingress.Callers {
+	if e.callers = e.callerLists(); e.callers == nil {
+		return nil
+	}
+	return e.callers
 }
 
 // buildWorker makes the actors and this process's membership. It joins in serve.
@@ -188,6 +201,9 @@ func (e *engine) serve(ctx, base context.Context) error {
 	}
 	if e.ingress != nil {
 		g.Go(func() error { return e.offers.Serve(base, e.slots, e.ingress) })
+	}
+	if e.callers != nil {
+		g.Go(func() error { return e.callers.Run(base) })
 	}
 	if e.sender != nil {
 		g.Go(func() error { return e.sender.Run(base) })

@@ -23,12 +23,16 @@ func ingressAccounts(cfg *config.Config) []ingress.Account {
 	modes := map[config.Mode]ingress.Mode{
 		config.ModePlain: ingress.ModePlain, config.ModeCompat: ingress.ModeCompat, config.ModeSafe: ingress.ModeSafe,
 	}
+	addresses := map[config.CallbackIPs]ingress.AddressPolicy{
+		config.CallbackIPsOff: ingress.AddressOff, config.CallbackIPsReport: ingress.AddressReport, config.CallbackIPsEnforce: ingress.AddressEnforce,
+	}
 	var out []ingress.Account
 	for _, a := range cfg.Accounts {
 		out = append(out, ingress.Account{
 			ID: a.ID, AppID: a.AppID, Mode: modes[a.Mode], Token: a.Token.Reveal(), PreviousToken: a.PreviousToken.Reveal(),
 			AESKey: a.EncodingAESKey.Reveal(), PreviousAESKey: a.PreviousAESKey.Reveal(), MaxClockSkew: a.MaxClockSkew,
 			Deadline: a.Reply.Deadline, Deliveries: a.Reply.Deliveries, Thinking: a.Reply.Thinking, NotReceived: a.Reply.NotReceived,
+			CallbackIPs: addresses[a.CallbackIPs],
 		})
 	}
 	return out

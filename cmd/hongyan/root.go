@@ -21,6 +21,7 @@ var commands = []func() *cobra.Command{
 	newCertsCommand,
 	newNodesCommand,
 	newPartitionsCommand,
+	newAccountsCommand,
 	newUserCommand,
 	newDeadCommand,
 	newSimulatorCommand,

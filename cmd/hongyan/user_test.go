@@ -91,7 +91,7 @@ func adminNode(t *testing.T, token string) (file string) {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state},
+	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state}, Official: noOfficials{},
 		Dead: struct{ console.DeadLetters }{}, Log: struct{ console.Log }{}, Gather: registry,
 		Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now, AdminToken: token})
 	if err != nil {
@@ -197,3 +197,8 @@ func TestDevFileIsTheDefault(t *testing.T) {
 		t.Errorf("with %s: %+v", devConfigFile, got)
 	}
 }
+
+// noOfficials: no account calls WeChat's API.
+type noOfficials struct{ console.AccountActors }
+
+func (noOfficials) Official() []string { return nil }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"hongyan/actors"
 	"hongyan/config"
+	"hongyan/ingress"
 	"hongyan/messages"
 	"hongyan/wechat/api"
 )
@@ -29,7 +31,7 @@ func (e *engine) openOutward() error {
 	o := outward{clients: make(map[string]*api.Client), official: make(map[string]actors.AccountSettings)}
 	sending := make(map[string]actors.SendAPI)
 	for _, a := range e.cfg.Accounts {
-		if a.AppSecret == "" || a.AppID == "" {
+		if !mayCall(a) {
 			continue
 		}
 		client, err := api.New(api.Options{
@@ -59,7 +61,37 @@ func (e *engine) openOutward() error {
 	return err
 }
 
-// close ends idle connections to WeChat.
+// mayCall tells whether the account can call WeChat's API at all.
+func mayCall(a config.Account) bool { return a.AppSecret != "" && a.AppID != "" }
+
+// callerLists keeps the addresses of WeChat's callbacks for the accounts that want them compared; nil where none does.
+func (e *engine) callerLists() *ingress.CallerLists {
+	var ids []string
+	for _, a := range e.cfg.Accounts {
+		if a.CallbackIPs != config.CallbackIPsOff {
+			ids = append(ids, a.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return ingress.NewCallerLists(ids, desk{e}.ask, e.log)
+}
+
+// proxies are the networks of listen.trusted_proxies, which the configuration has checked.
+func proxies(cfg *config.Config) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, network := range cfg.Listen.TrustedProxies {
+		p, err := netip.ParsePrefix(network)
+		if err != nil {
+			return nil, fmt.Errorf("listen.trusted_proxies: %w", err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// hangUp ends idle connections to WeChat.
 func (o outward) hangUp() error {
 	for _, c := range o.clients {
 		c.Close()
