@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,14 @@ type layout struct {
 	natsAddrs                     []string
 	natsMonitor                   string
 	redisAddr                     string
+	accounts                      string // all accounts, in place of the one that most rigs have
+	rules                         string // the rules file, in place of one that answers after turnTime
+}
+
+// accountText is what every account of these tests has in a configuration.
+func accountText(id, appID string) string {
+	return fmt.Sprintf("  - id: %s\n    app_id: %s\n    original_id: %s\n    token: %s\n    encoding_aes_key: %s\n    bot: [rules]\n",
+		id, appID, testOriginalID, testToken, testAESKey) + checker.ReplyTexts
 }
 
 // newNode makes the proxies and writes the configuration. Nothing runs yet.
@@ -97,10 +106,8 @@ func newNode(dir, name string, worker bool, l layout) (*node, error) {
 	}
 	fmt.Fprintf(&b, "cluster: {name: chaos, partitions: %d, advertise: %q}\n", l.partitions, advertise)
 	fmt.Fprintf(&b, "bots: {rules: {type: rules, file: rules.yaml}}\nlog: {level: info, format: json}\n")
-	fmt.Fprintf(&b, "accounts:\n  - id: demo\n    app_id: %s\n    original_id: %s\n    token: %s\n    encoding_aes_key: %s\n    bot: [rules]\n",
-		testAppID, testOriginalID, testToken, testAESKey)
-	b.WriteString(checker.ReplyTexts)
-	for file, content := range map[string]string{"hongyan.yaml": b.String(), "rules.yaml": checker.Rules(turnTime)} {
+	b.WriteString("accounts:\n" + cmp.Or(l.accounts, accountText("demo", testAppID)))
+	for file, content := range map[string]string{"hongyan.yaml": b.String(), "rules.yaml": cmp.Or(l.rules, checker.Rules(turnTime))} {
 		if err := os.WriteFile(filepath.Join(n.dir, file), []byte(content), 0o600); err != nil {
 			return nil, errors.Join(err, n.close())
 		}

@@ -131,6 +131,11 @@ func (l *platformLog) answers(from int) (out []answered) {
 
 func partitionName(p int) string { return fmt.Sprintf("partition %d", p) }
 
+// userPartition is the partition of a user of any account.
+func userPartition(account, openID string) int {
+	return messages.User{Account: account, OpenID: openID}.Partition(partitions)
+}
+
 func partitionOf(openID string, partitions int) int {
 	return messages.User{Account: "demo", OpenID: openID}.Partition(partitions)
 }
