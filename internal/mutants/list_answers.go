@@ -127,14 +127,14 @@ var answerMutants = []mutant{
 	},
 	{
 		name: "order-of-answers", rule: "15", takes: "that a user's next answer waits for the one before it",
-		file: "actors/user.go", old: "		if !u.answer(ctx, it) {\n			return\n		}\n", new: "		u.answer(ctx, it)\n",
+		file: "actors/user.go", old: "phaseCommitted && !u.answer(ctx, it) {", new: "phaseCommitted && !u.answer(ctx, it) && u.stopped {",
 		tests: []string{"actors.TestAnswersKeepTheirOrder"},
 	},
 	{
 		name: "kept-answers-in-front", rule: "15", takes: "that kept answers go in front of the next one",
 		file:  "conversation/compose.go",
-		old:   "		queue = append(queue, part{key: key, answer: answer, atMS: now.UnixMilli()})\n",
-		new:   "		queue = append([]part{{key: key, answer: answer, atMS: now.UnixMilli()}}, queue...)\n",
+		old:   "		queue = append(queue, part{key: key, answer: a, atMS: now.UnixMilli()})\n",
+		new:   "		queue = append([]part{{key: key, answer: a, atMS: now.UnixMilli()}}, queue...)\n",
 		tests: []string{"conversation.TestScripts", "actors.TestLateAnswerIsKept"},
 	},
 	{
@@ -180,7 +180,7 @@ var answerMutants = []mutant{
 	},
 	{
 		name: "kept-answers-expire", rule: "18", takes: "the dead letter for a kept answer that grew too old",
-		file: "conversation/compose.go", old: "for len(s.Kept) > 0 && s.Kept[0].AtMS < oldest {", new: "for len(s.Kept) > 0 && s.Kept[0].AtMS < 0*oldest {",
+		file: "conversation/compose.go", old: "if s.Kept[i].AtMS < oldest {", new: "if s.Kept[i].AtMS < 0*oldest {",
 		tests: []string{"conversation.TestScripts"},
 	},
 	{

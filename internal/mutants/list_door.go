@@ -80,7 +80,7 @@ var doorMutants = []mutant{
 	},
 	{
 		name: "one-refusal-for-strangers", rule: "P7", takes: "that nothing is genuine for an account that is not configured",
-		file: "ingress/handler.go", old: "	if !x.account.configured {\n		return reasonAccount\n	}\n", new: "",
+		file: "ingress/handler.go", old: "	case !x.account.configured:\n		return reasonAccount\n", new: "",
 		tests: []string{"ingress.TestRefusalsAreAlike", "ingress.TestHandshake"},
 	},
 	{

@@ -199,7 +199,7 @@ var readingMutants = []mutant{
 	},
 	{
 		name: "bound-of-one-user", rule: "6", takes: "the bound of one user's queue",
-		file: "actors/user.go", old: "if len(u.queue) >= maxQueued && m.dead == \"\" {", new: "if len(u.queue) >= 1<<30 && m.dead == \"\" {",
+		file: "actors/user.go", old: "if len(u.queue) >= maxQueued && m.dead", new: "if len(u.queue) >= 1<<30 && m.dead",
 		tests: []string{"actors.TestFlood", "actors.TestFloodBehindAWaitingMessage"},
 	},
 	{
