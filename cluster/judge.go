@@ -130,7 +130,7 @@ func (m *membership) conclude(p *peer, now time.Time) {
 func (p *peer) note(now, echoed time.Time, transport linkState) bool {
 	before := p.signs
 	needed := missesNeeded
-	switch transport {
+	switch transport { //nolint:exhaustive // linkUnknown keeps the default
 	case linkAlive:
 		needed = missesOfLinked
 	case linkCut:

@@ -119,13 +119,12 @@ func (f *certFiles) current() certPair {
 		f.stamp = stamp // once for each change
 		pair, err = f.read()
 	}
-	switch {
-	case err == nil:
-		f.pair = pair
-		f.say(slog.LevelInfo, "the cluster's certificates were read again", "until", pair.own.Leaf.NotAfter)
-	default:
+	if err != nil {
 		f.say(slog.LevelError, "the cluster's certificates have changed and cannot be used; the former ones stay in use", "error", err)
+		return f.pair
 	}
+	f.pair = pair
+	f.say(slog.LevelInfo, "the cluster's certificates were read again", "until", pair.own.Leaf.NotAfter)
 	return f.pair
 }
 

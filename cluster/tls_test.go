@@ -51,7 +51,7 @@ func TestLoadTLSRefusesWhatPeersWould(t *testing.T) {
 }
 
 // handshake tells how both sides see a connection.
-func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, shown *x509.Certificate) {
+func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, shown *x509.Certificate) { //nolint:revive,staticcheck // two errors of two sides
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +126,7 @@ func TestHandshakes(t *testing.T) {
 		shows[name] = &pair
 	}
 	for name, shown := range shows {
-		stranger := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}} //nolint:gosec // it is the attacker
+		stranger := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
 		if shown != nil {
 			stranger.Certificates = []tls.Certificate{*shown}
 		}
@@ -176,7 +176,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	former := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{pair}} //nolint:gosec // what it accepts is not the question
+	former := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{pair}}
 	for from, to := range map[string]string{next.file: ca.file, nextCert: cert, nextKey: key} {
 		b, err := os.ReadFile(from)
 		if err != nil {
@@ -325,8 +325,8 @@ func TestHostilePeer(t *testing.T) {
 	}
 	for name, creds := range map[string]credentials.TransportCredentials{
 		"in plain":               insecure.NewCredentials(),
-		"without a certificate":  credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}),                                        //nolint:gosec // the attacker
-		"with a stranger's cert": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}), //nolint:gosec // the attacker
+		"without a certificate":  credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}),
+		"with a stranger's cert": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}),
 	} {
 		if err := evil(t, spec.Listen, creds); err == nil {
 			t.Errorf("%s: it got an answer", name)

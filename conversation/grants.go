@@ -64,7 +64,8 @@ func (s State) granted(kind messages.Kind, a Arrival, now time.Time) State {
 			grants = append(grants, g)
 		}
 	}
-	s.Grants = append(grants, Grant{Class: class, FromMS: from, UntilMS: from + valid.Milliseconds(), Left: count})
+	grants = append(grants, Grant{Class: class, FromMS: from, UntilMS: from + valid.Milliseconds(), Left: count})
+	s.Grants = grants
 	return s
 }
 

@@ -44,7 +44,7 @@ func meaning(err error) error {
 		}
 		return ErrUnknown
 	}
-	switch refusal.ErrorCode {
+	switch refusal.ErrorCode { //nolint:exhaustive // those that say something about room or state
 	case codeStoreFailed:
 		if d := refusal.Description; d == "maximum bytes exceeded" || d == "maximum messages exceeded" {
 			return ErrFull

@@ -91,6 +91,6 @@ func (l *Log) measure(ctx context.Context, s *segment) {
 	l.metrics.bytes.WithLabelValues(s.name).Set(float64(info.State.Bytes))
 	if limit := info.Config.MaxBytes; limit > 0 {
 		l.metrics.limit.WithLabelValues(s.name).Set(float64(limit))
-		s.full.Store(info.State.Bytes+uint64(len(probe)) > uint64(limit)) //nolint:gosec // limit is above 0
+		s.full.Store(info.State.Bytes+uint64(len(probe)) > uint64(limit))
 	}
 }

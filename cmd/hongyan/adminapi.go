@@ -111,6 +111,6 @@ func (r adminReply) refusal() error {
 // failure is what the API says about a refusal. A body that is none comes from something else: the status says enough.
 func (r adminReply) failure() console.FailureDetail {
 	var failure console.Failure
-	_ = json.Unmarshal(r.body, &failure) //nolint:errcheck // see above
+	_ = json.Unmarshal(r.body, &failure)
 	return failure.Error
 }

@@ -109,8 +109,9 @@ func (c certificates) authority() (authority, error) {
 	cert, certErr := readCertificate(certFile)
 	key, keyErr := readKey(keyFile)
 	missing := errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist)
+	public, _ := certificateKey(cert)
 	switch {
-	case certErr == nil && keyErr == nil && cert.PublicKey.(*ecdsa.PublicKey).Equal(&key.PublicKey):
+	case certErr == nil && keyErr == nil && public != nil && public.Equal(&key.PublicKey):
 		return authority{cert, key}, nil
 	case certErr == nil && keyErr == nil:
 		return authority{}, fmt.Errorf("%s and %s do not belong together: restore them, or use an empty folder", certFile, keyFile)
@@ -261,4 +262,13 @@ func readRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
 	}
 	return pool, nil
+}
+
+// certificateKey is the certificate's public key, where it is of the kind that we make.
+func certificateKey(cert *x509.Certificate) (*ecdsa.PublicKey, bool) {
+	if cert == nil {
+		return nil, false
+	}
+	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	return key, ok
 }

@@ -106,8 +106,8 @@ func (d desk) InspectAccount(ctx context.Context, id string) (*messages.AccountV
 }
 
 func (d desk) ask(ctx context.Context, u messages.User, m proto.Message) (any, error) {
-	if d.engine.cluster != nil {
-		return d.engine.cluster.Request(ctx, u, m)
+	if d.cluster != nil {
+		return d.cluster.Request(ctx, u, m)
 	}
 	return d.peers.ask(ctx, u, m)
 }

@@ -88,7 +88,7 @@ func (e *engine) run(ctx context.Context) (err error) {
 		defer context.AfterFunc(base, cancel)() // the admin listener failed
 		if err := e.build(starting); err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // it was told to stop before it had started
+				return nil
 			}
 			return err
 		}

@@ -173,7 +173,7 @@ func (r *rig) awaitReady(ctx context.Context, n *node) error {
 		return nil
 	}
 	_, body, err := n.get("/readyz")
-	return fmt.Errorf("%s is not ready (%v %s); it said:\n%s", n.name, err, body, n.program.Tail())
+	return fmt.Errorf("%s is not ready (%w; %s); it said:\n%s", n.name, err, body, n.program.Tail())
 }
 
 // openWitnesses opens the platform and the journal.

@@ -112,7 +112,7 @@ func (r *record) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// start runs a fleet of nodes named mode-1, mode-2 …
+// start runs a fleet of nodes named mode-1, mode-2 and so on.
 func start(t *testing.T, o Options, modes ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, said: &record{lines: make(chan string, 100)}, done: make(chan error, 1)}

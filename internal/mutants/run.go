@@ -224,7 +224,7 @@ func (r *runner) compile(ctx context.Context, dir, overlay, binary string) (said
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+dir)...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+dir)...) //nolint:gosec // our own list of mutants
 	cmd.Dir = r.root
 	out, err := cmd.CombinedOutput()
 	if err == nil {
@@ -257,7 +257,7 @@ func (r *runner) execute(ctx context.Context, binary string, f folder, limit tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // built by ourselves a moment ago
 	cmd.Dir = filepath.Join(r.root, filepath.FromSlash(f.dir))
 	cmd.WaitDelay = 5 * time.Second
 	var said bytes.Buffer

@@ -22,7 +22,8 @@ func BuildEngine(root, into string) (string, error) {
 	path := filepath.Join(into, "hongyan")
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "hongyan/cmd/hongyan").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "hongyan/cmd/hongyan") //nolint:gosec // a folder of ours
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build hongyan: %w\n%s", err, out)
 	}
 	return path, nil

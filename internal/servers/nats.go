@@ -160,7 +160,11 @@ func (n *NATS) greets() error {
 func (n *NATS) AwaitHealthy(ctx context.Context) error {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return n.process.await(ctx, "waiting for /healthz", func() error {
-		resp, err := client.Get(n.Monitor() + "/healthz")
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.Monitor()+"/healthz", http.NoBody)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(request)
 		if err != nil {
 			var wrapped *url.Error
 			if errors.As(err, &wrapped) {
@@ -189,7 +193,7 @@ var natsProgram = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("nats-server: go list says %q; two lines were expected", out)
 	}
 	folder := filepath.Join(lines[0], ".build", "servers")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return "", fmt.Errorf("nats-server: %w", err)
 	}
 	program := filepath.Join(folder, "nats-server-"+lines[1])
@@ -203,7 +207,8 @@ var natsProgram = sync.OnceValues(func() (string, error) {
 	}
 	defer os.RemoveAll(beside)
 	built := filepath.Join(beside, "nats-server")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", built, natsModule).CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", built, natsModule) //nolint:gosec // a folder of ours
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("nats-server: go build %s: %w\n%s", natsModule, err, out)
 	}
 	return program, os.Rename(built, program)

@@ -2,6 +2,7 @@ package servers
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -18,7 +19,7 @@ const (
 var ports = struct {
 	sync.Mutex
 	next int
-}{next: firstPort + rand.IntN(lastPort-firstPort)} // keeps two test processes on one machine apart
+}{next: firstPort + rand.IntN(lastPort-firstPort)} //nolint:gosec // no secret; it keeps two test processes on one machine apart
 
 // Listen listens on a loopback port that this process gives to nobody else and that no outgoing connection takes.
 func Listen() (net.Listener, error) {
@@ -42,5 +43,9 @@ func FreePort() (int, error) {
 		return 0, err
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	address, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("%v is no TCP address", l.Addr())
+	}
+	return address.Port, nil
 }

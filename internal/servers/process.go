@@ -35,7 +35,7 @@ func runIn(dir string, env []string, output, program string, args ...string) (*p
 	if err != nil {
 		return nil, err
 	}
-	p := &process{command: exec.Command(program, args...), output: output, done: make(chan struct{})}
+	p := &process{command: exec.Command(program, args...), output: output, done: make(chan struct{})} //nolint:gosec,noctx // tests name the program, and end it themselves
 	p.command.Dir, p.command.Env = dir, env
 	p.command.Stdout, p.command.Stderr = file, file
 	p.command.SysProcAttr = processAttributes()
@@ -114,7 +114,7 @@ func (p *process) await(ctx context.Context, what string, answers func() error) 
 		case <-p.done:
 			return fmt.Errorf("%s ended at its start; it said: %s", p.command.Path, p.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %s: %w (%v); it said: %s", p.command.Path, what, ctx.Err(), err, p.tail())
+			return fmt.Errorf("%s: %s: %w (%w); it said: %s", p.command.Path, what, ctx.Err(), err, p.tail())
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Capability is what a store does beyond the contract's least.
 type Capability string
 
-// FencesByCheckpoint: a commit or delete of any record is refused when the partition's checkpoint has a higher epoch, not only
+// FencesByCheckpoint says that a commit or delete of any record is refused when the partition's checkpoint has a higher epoch, not only
 // when the record itself has (DESIGN §3 rule 8). A store that compares one record at a time cannot.
 const FencesByCheckpoint Capability = "a partition's checkpoint fences its users"
 

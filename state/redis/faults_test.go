@@ -346,12 +346,12 @@ func TestReplies(t *testing.T) {
 	}
 	rec = mustCommit(t, store, testKey, rec, 1, 3, "second")
 
-	if err := raw.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil { // READONLY, and MASTERDOWN for reads
+	if err := raw.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil { // READONLY, and MASTERDOWN for reads
 		t.Fatal(err)
 	}
 	_, err = store.Commit(t.Context(), testKey, rec, write(1, 4, "third"))
 	wantErr(t, err, state.ErrUnavailable)
-	if err := raw.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := raw.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	mustCommit(t, store, testKey, rec, 1, 5, "third")

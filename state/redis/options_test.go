@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 		"sentinel without a master": {URL: "redis://u:SECRET@h1", Mode: ModeSentinel},
 		"master without sentinel":   {URL: "redis://u:SECRET@h1", Master: "m"},
 		"sentinel password alone":   {URL: "redis://h1", SentinelPassword: "SECRET"},
-		"TLS over plain":            {URL: "redis://u:SECRET@h1", TLS: &tls.Config{}}, //nolint:gosec // never used
+		"TLS over plain":            {URL: "redis://u:SECRET@h1", TLS: &tls.Config{}},
 		"prefix":                    {URL: "redis://u:SECRET@h1", Prefix: "a{b}"},
 		"negative replicas":         {URL: "redis://u:SECRET@h1", WaitReplicas: -1},
 		"short mark":                {URL: "redis://u:SECRET@h1", TombstoneTTL: time.Microsecond},

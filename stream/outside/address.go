@@ -33,15 +33,6 @@ func parse(list string) ([]*url.URL, error) {
 	return out, nil
 }
 
-// join is the list as the library wants it.
-func join(addresses []*url.URL) string {
-	out := make([]string, len(addresses))
-	for i, u := range addresses {
-		out[i] = u.String()
-	}
-	return strings.Join(out, ",")
-}
-
 // Servers is an address list without users and passwords, for people.
 func Servers(list string) string {
 	addresses, err := parse(list)

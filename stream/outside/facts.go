@@ -27,7 +27,7 @@ var (
 )
 
 // Facts are what can be seen of the servers behind a connection.
-type Facts struct {
+type Facts struct { //nolint:recvcheck // a value that only its reader fills in
 	Server  string // name of the one that is connected to
 	Version string
 	Cluster string // name; empty for a single server
@@ -94,7 +94,7 @@ func (f *Facts) account(ctx context.Context, conn *nats.Conn) error {
 		return fmt.Errorf("inspect NATS: ask %s for its JetStream account: %w", f.Server, err)
 	}
 	if limit := info.Limits.MaxStore; limit > 0 {
-		f.MaxStore, f.Used = limit, int64(max(info.Store, info.ReservedStore)) //nolint:gosec // bytes on a disk
+		f.MaxStore, f.Used = limit, int64(max(info.Store, info.ReservedStore))
 	}
 	return nil
 }
