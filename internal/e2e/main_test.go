@@ -26,7 +26,7 @@ var kills = flag.Int("kills", 2, "kills of each engine in TestKill")
 var long = flag.Bool("long", false, "the long form of TestAPIOutage, TestBurst and TestErrorCodes")
 
 // atOnce is how many of these tests run beside each other at least: they mostly wait for WeChat's five seconds.
-const atOnce = 4
+const atOnce = 6
 
 // workFolder holds the binary; it is removed at the end.
 var workFolder string
