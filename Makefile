@@ -24,7 +24,7 @@ GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 GOLANGCI_VER := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev bench test test-short chaos compose sim mutants fuzz lint verify generate tools clean
+.PHONY: help build dev bench test test-short chaos delivery compose sim mutants fuzz lint verify generate tools clean
 
 ##@ Use
 
@@ -48,14 +48,21 @@ test: ## all tests with the race detector; installs what they need where it can
 test-short: ## the quick tests, without the race detector, real processes and the browser
 	go test -short -timeout 3m ./...
 
-chaos: ## many nodes under every fault, INJECTIONS (6) times each, resumable, with a table (25 minutes); then a single node killed KILLS (20) times
+chaos: ## many nodes under every fault, INJECTIONS (6) times each, resumable, with a table (25 minutes); a single node killed KILLS (20) times; delivery
 	.ci/need go redis-server
 	@mkdir -p $(BUILD)/chaos
 	go test -c -o $(BUILD)/chaos/chaos.test ./internal/chaos
 	cd internal/chaos && $(BUILD)/chaos/chaos.test -test.run '^TestLong$$' -test.timeout 3h \
 	  -long -injections $(INJECTIONS) -rate $(RATE) -faults '$(FAULTS)' $(if $(FRESH),-fresh)
 	$(if $(FAULTS),,go test -count=1 -timeout 40m ./internal/e2e -run '^TestKill$$' -v -args -kills $(KILLS))
+	$(if $(FAULTS),,$(MAKE) --no-print-directory delivery)
 	@echo "the table is in $(BUILD)/chaos/table.md"
+
+delivery: ## the last part of chaos: answers through WeChat's API, with slow bots, kills, 40001 storms, outages, refusals, a burst (25 minutes)
+	.ci/need go redis-server
+	go test -count=1 -timeout 60m ./internal/chaos -run '^(TestTokenStorm|TestSlowBotKills)$$' -v -args -long
+	go test -count=1 -timeout 60m ./internal/e2e -run '^(TestSlowBot|TestNineAnswers|TestUnreachableAPI|TestDeadRedrive|TestErrorCodes|TestAPIOutage)$$' -v -args -long
+	go test -count=1 -timeout 30m ./internal/e2e -run '^TestBurst$$' -v -args -long
 
 sim: ## many nodes, users and faults in virtual time: SEEDS (5000) runs from FIRST (0) on; a seed that fails names the command that repeats it
 	cd actors && go test -count=1 -timeout 240m -run '^TestSimulation$$' -args -seeds $(SEEDS) -first $(FIRST)
