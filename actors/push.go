@@ -329,25 +329,22 @@ func wakeKey(at messages.Position) messages.Key {
 // redrive takes up the dead letter that the entry names. Only the entry that wins it runs, and it wins it again in every replay: so a
 // second re-drive has no effect, however they race (DESIGN §3 rule 19).
 func (u *user) redrive(ctx actor.Context, it *item) {
-	refused := func(why string, err error) {
-		u.Logger.Warn("a dead letter is not re-driven", "account", u.name.Account, "user", u.name.Hash(), "letter", it.letter, "reason", why, "error", err)
-		u.metrics.redriven.WithLabelValues(u.name.Account, "refused").Inc()
-		it.outcome, it.phase = messages.Outcome_OUTCOME_SILENT, phaseCommitted
-	}
 	if u.Letters == nil {
-		refused("this node cannot read dead letters", nil)
+		u.refuse(it, "this node cannot read dead letters", nil)
 		return
 	}
 	within, cancel := context.WithTimeout(u.ctx, opTimeout)
 	defer cancel()
 	at := it.arrival.At
-	taken, err := u.Letters.TakeUp(within, it.letter, &messages.Redriven{Generation: at.Generation, Sequence: at.Sequence, AtMs: u.Now().UnixMilli()})
+	taken, err := u.Letters.TakeUp(within, it.letter, &messages.Redriven{
+		Generation: at.Generation, Sequence: at.Sequence, AtMs: u.Now().UnixMilli(), Entry: it.entry,
+	})
 	if err != nil {
 		u.fail(ctx, "take a dead letter up", err)
 		return
 	}
 	if !taken {
-		refused("another entry took it up, or it was dropped", nil)
+		u.refuse(it, "another entry took it up, or it was dropped", nil)
 		return
 	}
 	letter, _, err := u.Letters.Letter(within, it.letter)
@@ -367,4 +364,11 @@ func (u *user) redrive(ctx actor.Context, it *item) {
 		return
 	}
 	u.committed(ctx, it, next, step)
+}
+
+// refuse ends an entry that does not run its dead letter. The letter stays as it is.
+func (u *user) refuse(it *item, why string, err error) {
+	u.Logger.Warn("a dead letter is not re-driven", "account", u.name.Account, "user", u.name.Hash(), "letter", it.letter, "reason", why, "error", err)
+	u.metrics.redriven.WithLabelValues(u.name.Account, "refused").Inc()
+	it.outcome, it.phase = messages.Outcome_OUTCOME_SILENT, phaseCommitted
 }

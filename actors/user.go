@@ -60,6 +60,7 @@ type item struct {
 
 	source  messages.Source
 	letter  string       // SOURCE_REDRIVE: the dead letter
+	entry   string       // SOURCE_REDRIVE: the entry's own id
 	attempt int32        // SOURCE_REDRIVE: which one, from 1
 	taken   bool         // the letter is this entry's
 	late    time.Time    // when its path becomes push, if no answer was committed by then; zero: never
@@ -254,7 +255,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 	}
 
 	it := &item{key: a.Key, in: in, arrival: a, deliveries: []delivery{d}, dead: m.dead, began: u.Now(), hurried: m.busy,
-		source: source, letter: redrive.GetLetter(), attempt: redrive.GetAttempt()}
+		source: source, letter: redrive.GetLetter(), entry: redrive.GetEntry(), attempt: redrive.GetAttempt()}
 	if source == messages.Source_SOURCE_WAKE {
 		u.queue = append(u.queue, it)
 		return

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,7 +83,7 @@ func redrive(ctx context.Context, h *handler, ref letterRef, dry bool) (DeadResu
 	}
 	entry := &messages.Entry{
 		Inbound: letter.GetInbound(), Source: messages.Source_SOURCE_REDRIVE,
-		Redrive: &messages.Redrive{Letter: ref.ID, Attempt: letter.GetAttempt() + 1},
+		Redrive: &messages.Redrive{Letter: ref.ID, Attempt: letter.GetAttempt() + 1, Entry: rand.Text()},
 	}
 	for try := 0; ; try++ {
 		if _, err = h.Log.Accept(ctx, entry); err == nil {

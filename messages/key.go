@@ -63,6 +63,14 @@ func DedupeKey(in *Inbound) Key {
 // MarshalText is the key in hex, so that JSON shows it as logs do.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
+// SameEntry tells whether both name one entry of the log: by its id, which a log that was replaced keeps, else by its position.
+func (r *Redriven) SameEntry(other *Redriven) bool {
+	if r.GetEntry() != "" || other.GetEntry() != "" {
+		return r.GetEntry() == other.GetEntry()
+	}
+	return r.GetGeneration() == other.GetGeneration() && r.GetSequence() == other.GetSequence()
+}
+
 // AttemptKey is the key of a dead letter that is run again, as key#attempt of that letter: another one than the message's own and than
 // those of its other letters, since each part of an answer may have one, and the same in each replay of that attempt (DESIGN §3 rule 19).
 func AttemptKey(key Key, letter string, attempt int32) Key {

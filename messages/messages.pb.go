@@ -2385,6 +2385,7 @@ type Redrive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Letter        string                 `protobuf:"bytes,1,opt,name=letter,proto3" json:"letter,omitempty"`    // the letter's id: its subject without the prefix, "<partition>.<account>.<rest>"
 	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // of the message: the letter's own attempt + 1
+	Entry         string                 `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`      // random id of the entry, the same in a log that was put in this one's place
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2431,6 +2432,13 @@ func (x *Redrive) GetAttempt() int32 {
 		return x.Attempt
 	}
 	return 0
+}
+
+func (x *Redrive) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
 }
 
 // Entry is what stands in the log, one per delivery.
@@ -3656,6 +3664,7 @@ type Redriven struct {
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // position of that entry in hy.in
 	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	AtMs          int64                  `protobuf:"varint,3,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"` // Unix milliseconds
+	Entry         string                 `protobuf:"bytes,4,opt,name=entry,proto3" json:"entry,omitempty"`            // its id (Redrive)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3709,6 +3718,13 @@ func (x *Redriven) GetAtMs() int64 {
 		return x.AtMs
 	}
 	return 0
+}
+
+func (x *Redriven) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
 }
 
 // Inspect asks a user's actor for its record. Sent through the cluster.
@@ -4774,10 +4790,11 @@ const file_messages_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"0\n" +
 	"\x04Slot\x12\x18\n" +
 	"\aingress\x18\x01 \x01(\tR\aingress\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x04R\x02id\";\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\"Q\n" +
 	"\aRedrive\x12\x16\n" +
 	"\x06letter\x18\x01 \x01(\tR\x06letter\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\x05R\aattempt\"\xd4\x01\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\tR\x05entry\"\xd4\x01\n" +
 	"\x05Entry\x12-\n" +
 	"\ainbound\x18\x01 \x01(\v2\x13.hongyan.v1.InboundR\ainbound\x12$\n" +
 	"\x04slot\x18\x02 \x01(\v2\x10.hongyan.v1.SlotR\x04slot\x12*\n" +
@@ -4870,13 +4887,14 @@ const file_messages_proto_rawDesc = "" +
 	"\apayload\x18\b \x01(\fR\apayload\x12*\n" +
 	"\x06answer\x18\t \x01(\v2\x12.hongyan.v1.AnswerR\x06answer\x120\n" +
 	"\bredriven\x18\n" +
-	" \x01(\v2\x14.hongyan.v1.RedrivenR\bredriven\"[\n" +
+	" \x01(\v2\x14.hongyan.v1.RedrivenR\bredriven\"q\n" +
 	"\bRedriven\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x13\n" +
-	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\"\t\n" +
+	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05entry\x18\x04 \x01(\tR\x05entry\"\t\n" +
 	"\aInspect\"\xb5\x02\n" +
 	"\bUserView\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x17\n" +

@@ -89,7 +89,7 @@ func (l *Log) TakeUp(ctx context.Context, id string, r *messages.Redriven) (take
 			return false, err
 		}
 		if by := letter.GetRedriven(); by != nil {
-			if by.GetGeneration() != r.GetGeneration() || by.GetSequence() != r.GetSequence() {
+			if !by.SameEntry(r) {
 				return false, nil
 			}
 			return true, l.deadDurable(ctx, id)

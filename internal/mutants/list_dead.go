@@ -12,7 +12,7 @@ var deadMutants = []mutant{
 	{
 		name: "taken-up-by-another", rule: "19", takes: "the look at which entry has taken a letter up",
 		file:  "stream/dead_letter.go",
-		old:   "if by.GetGeneration() != r.GetGeneration() || by.GetSequence() != r.GetSequence() {",
+		old:   "if !by.SameEntry(r) {",
 		new:   "if by.GetSequence() == 0 && r.GetSequence() == 0 {",
 		tests: []string{"stream.TestTakeUpHasOneWinner"},
 	},

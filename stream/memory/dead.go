@@ -39,7 +39,7 @@ func (l *Log) TakeUp(_ context.Context, letterID string, r *messages.Redriven) (
 		return false, nil // dropped, or never there: not this entry's
 	}
 	if by := letter.GetRedriven(); by != nil {
-		return by.GetGeneration() == r.GetGeneration() && by.GetSequence() == r.GetSequence(), nil
+		return by.SameEntry(r), nil
 	}
 	taking := proto.CloneOf(letter)
 	taking.Redriven = r
