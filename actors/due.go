@@ -315,6 +315,9 @@ func (p *partition) wakeDue(now time.Time) {
 		if due > now.UnixMilli() || now.Sub(p.due.woken[user]) < wakeAgain {
 			continue
 		}
+		if _, known := p.Accounts[user.Account]; !known {
+			continue // it may be configured again
+		}
 		if woken++; woken > wakeAtMost {
 			p.due.next = now.Add(tickEvery)
 			return
