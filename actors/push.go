@@ -330,7 +330,7 @@ func wakeKey(at messages.Position) messages.Key {
 // second re-drive has no effect, however they race (DESIGN §3 rule 19).
 func (u *user) redrive(ctx actor.Context, it *item) {
 	if u.Letters == nil {
-		u.refuse(it, "this node cannot read dead letters", nil)
+		u.refuse(it, "this node cannot read dead letters")
 		return
 	}
 	within, cancel := context.WithTimeout(u.ctx, opTimeout)
@@ -344,7 +344,7 @@ func (u *user) redrive(ctx actor.Context, it *item) {
 		return
 	}
 	if !taken {
-		u.refuse(it, "another entry took it up, or it was dropped", nil)
+		u.refuse(it, "another entry took it up, or it was dropped")
 		return
 	}
 	letter, _, err := u.Letters.Letter(within, it.letter)
@@ -367,8 +367,8 @@ func (u *user) redrive(ctx actor.Context, it *item) {
 }
 
 // refuse ends an entry that does not run its dead letter. The letter stays as it is.
-func (u *user) refuse(it *item, why string, err error) {
-	u.Logger.Warn("a dead letter is not re-driven", "account", u.name.Account, "user", u.name.Hash(), "letter", it.letter, "reason", why, "error", err)
+func (u *user) refuse(it *item, why string) {
+	u.Logger.Warn("a dead letter is not re-driven", "account", u.name.Account, "user", u.name.Hash(), "letter", it.letter, "reason", why)
 	u.metrics.redriven.WithLabelValues(u.name.Account, "refused").Inc()
 	it.outcome, it.phase = messages.Outcome_OUTCOME_SILENT, phaseCommitted
 }

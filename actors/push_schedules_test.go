@@ -69,3 +69,40 @@ func TestStoreThatLostTheDueIndexIsRepaired(t *testing.T) {
 		w.line.want(t, "one", "two")
 	})
 }
+
+// Rule 19: where nobody can tell whether the entry of a re-drive was run before, the letter stays as it is: a second letter, without the
+// answer, would only let the bot answer the message once more.
+func TestRedriveOfAForgottenKeyLeavesTheLetter(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two")
+		w.line.fates = []Sent{{Fate: FateBadMessage, Code: 45008}}
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		w.wantDead(ReasonRefused)
+		st, rec := w.state("u1")
+		w.kill()
+		st.Applied.Sequence = 1 << 20 // the next entries stand before it
+		value, err := st.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Value = value
+		commitAs(t, w, "u1", rec, w.epoch)
+		w.start()
+		for id, letter := range w.log.Letters() {
+			w.redrive(id, letter)
+		}
+		time.Sleep(30 * time.Second)
+		w.wantDead(ReasonRefused)
+		for _, letter := range w.log.Letters() {
+			if letter.GetRedriven() != nil {
+				t.Error("the letter counts as run")
+			}
+		}
+		w.line.want(t, "two")
+		if c := w.checkpoint(); c.Floor != c.Newest {
+			t.Errorf("unsettled: %+v", c)
+		}
+	})
+}

@@ -208,7 +208,7 @@ func (o *observer) check() []string {
 	}
 	first, lost := o.positions()
 	for text, reply := range o.replies {
-		if lost[text] || o.refused[text] || o.sim.replayed(text) { // and with it the kept answers that its reply carried
+		if lost[text] || o.refused[text] || o.sim.replayed(text) || o.late[text] && accountOf(o.users[text]) == desk { // and with it the kept answers that its reply carried
 			kept += reply
 		}
 	}

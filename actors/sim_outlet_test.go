@@ -192,14 +192,15 @@ func (s *sim) redrive(every int) {
 	for _, id := range slices.Sorted(maps.Keys(letters)) {
 		letter := letters[id]
 		in := letter.GetInbound()
-		if letter.GetRedriven() != nil || in.GetMsgId() == s.deadly && s.deadly != "" || s.chance.roll(every, "redrive"+id) > 0 {
+		if letter.GetRedriven() != nil || in.GetMsgId() == s.deadly && s.deadly != "" ||
+			strings.Contains(in.GetMsgId(), "flood") || s.chance.roll(every, "redrive"+id) > 0 {
 			continue
 		}
 		user := messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}
 		letterID := stream.LetterID(user.Partition(s.partitions), user.Account, id)
 		for n := range 1 + s.chance.roll(3, "times"+id) {
 			entry := &messages.Entry{Source: messages.Source_SOURCE_REDRIVE, Inbound: in,
-				Redrive: &messages.Redrive{Letter: letterID, Attempt: letter.GetAttempt() + 1}}
+				Redrive: &messages.Redrive{Letter: letterID, Attempt: letter.GetAttempt() + 1, Entry: fmt.Sprint(id, ".", n, ".", time.Now().UnixNano())}}
 			wait := time.Duration(n)*s.chance.upTo(3*time.Second, "again"+id) + time.Duration(s.chance.fixed(1000, id))*time.Millisecond
 			s.wechat.open.Go(func() {
 				time.Sleep(wait)

@@ -104,7 +104,7 @@ func (o *observer) onePath(in *messages.Inbound, answer string) {
 // redrives is how many letters with the mark were re-driven.
 func (o *observer) redrives(mark string, letters map[string]*messages.DeadLetter) (n int) {
 	for id, l := range letters {
-		if o.pushes.letters[id] && (strings.Contains(l.GetAnswer().GetText().GetContent(), mark) || l.GetAnswer() == nil && mark == "re: "+l.GetInbound().GetMsgId()) {
+		if o.pushes.letters[id] && (strings.Contains(l.GetAnswer().GetText().GetContent(), mark) || l.GetAnswer() == nil && strings.HasSuffix(mark, ": "+l.GetInbound().GetMsgId())) {
 			n++
 		}
 	}
@@ -154,7 +154,7 @@ func (o *observer) checkPushOrder(order []string, lost map[string]bool, letters 
 				continue // nobody knew, in time, of a delivery or a call that carried it
 			}
 			all := o.effects(mark)
-			if len(all) == 0 || lost[all[0].on] || o.refused[all[0].on] || o.late[all[0].on] {
+			if len(all) == 0 || lost[all[0].on] || o.refused[all[0].on] || o.late[all[0].on] || !all[0].push && o.sim.replayed(all[0].on) {
 				continue
 			}
 			if all[0].at.Before(last.at) {
@@ -192,7 +192,7 @@ func (o *observer) checkPart(text, mark, kept, buried string, lost map[string]bo
 	if len(on) > most {
 		o.violated("I2: the answer %q was given %d times, of %d at most: %v", mark, len(on), most, on)
 	}
-	excused := (o.refused[text] || o.sim.replayed(text)) && !o.pushes.path[text]
+	excused := (o.refused[text] || o.late[text] || o.sim.replayed(text)) && !o.pushes.path[text]
 	if len(on) == 0 && !excused && !strings.Contains(kept, mark) && !strings.Contains(buried, mark) {
 		o.violated("I5: the answer %q was neither delivered nor kept nor buried", mark)
 	}

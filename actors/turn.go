@@ -29,6 +29,8 @@ func (u *user) start(ctx actor.Context, it *item) {
 	now := u.Now()
 	u.metrics.queue.Observe(now.Sub(it.arrival.LogTime).Seconds())
 	switch {
+	case it.dead == ReasonLostKey && it.source == messages.Source_SOURCE_REDRIVE: // the letter is as it was, and needs no other one
+		u.refuse(it, "nobody can tell whether this entry was run before")
 	case it.dead != "":
 		inOrder := it.dead != ReasonLostKey
 		next := u.st.Bury(it.arrival, inOrder, it.dead, "", u.account.Limits, now)
