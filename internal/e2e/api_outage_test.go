@@ -114,6 +114,15 @@ func (d *desk) recovered(o outage, questions int, back time.Time) {
 	}
 	d.t.Logf("%s (%s): %d of %d questions before the API came back; the last answer %v after that",
 		o.account, o.fault.Kind, during, questions, last.Sub(back).Round(10*time.Millisecond))
+	if found.Unknown > 0 {
+		why := make(map[string]int)
+		for _, l := range d.letters() {
+			if l.Account == o.account {
+				why[l.Reason+": "+l.Detail]++
+			}
+		}
+		d.t.Logf("%s: %d dead letters: %v", o.account, len(why), why)
+	}
 	accept(d.t, found)
 	if last.Sub(back) > time.Minute {
 		d.t.Errorf("%s: the last answer came %v after the API was back, more than a minute", o.account, last.Sub(back))
