@@ -21,7 +21,6 @@ type metrics struct {
 	turns                                   *prometheus.CounterVec // by account, outcome
 	floodDropped, floodNoticed              *prometheus.CounterVec // by account
 	processed                               prometheus.Counter
-	pushes                                  *prometheus.CounterVec // by account, fate
 	pushMarks                               *prometheus.CounterVec // by account
 	redriven                                *prometheus.CounterVec // by account, result
 	dueRows                                 *prometheus.GaugeVec   // by partition
@@ -67,9 +66,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		turns: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_messages_total", Help: "Messages by outcome; repeated and expired ones had no second effect.",
 		}, []string{"account", "outcome"}),
-		pushes: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "hongyan_push_sends_total", Help: "Customer-service messages that WeChat was asked to take, by what became of them.",
-		}, []string{"account", "fate"}),
 		pushMarks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_push_marks_total", Help: "Messages whose answer was not ready at the deadline, so that it leaves by push.",
 		}, []string{"account"}),

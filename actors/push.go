@@ -242,7 +242,6 @@ func (u *user) called(ctx actor.Context, m *sent) {
 		return
 	}
 	it, r, now := u.queue[0], m.sent, u.Now()
-	u.metrics.pushes.WithLabelValues(u.name.Account, r.Fate.String()).Inc()
 	u.trace(messages.StagePush, it, it.deliveries[0], r.Fate.String())
 	next, limits, key := u.st, u.account.Limits, it.pushKey
 	switch r.Fate {

@@ -57,7 +57,7 @@ func Shows(a *messages.Answer) bool {
 	case *messages.Answer_Transfer:
 		return true
 	case *messages.Answer_Menu:
-		return len(c.Menu.GetOptions()) > 0 || !blank(c.Menu.GetHead()+c.Menu.GetTail())
+		return len(c.Menu.GetOptions()) > 0 // without one WeChat refuses it (47001)
 	case *messages.Answer_MpNews:
 		return !blank(c.MpNews.GetMediaId())
 	case *messages.Answer_MpNewsArticle:
