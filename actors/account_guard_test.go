@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hongyan/messages"
+	"hongyan/wechat/api"
 )
 
 // ledgered is a state machine with a token of the second generation, and the moment it is in.
@@ -161,5 +162,25 @@ func TestOneFetchAtATime(t *testing.T) {
 	}
 	if fetches != 1 {
 		t.Errorf("%d fetches under way at the same time", fetches)
+	}
+}
+
+// What only an operator can mend is tried once a minute, whoever asks.
+func TestAlarmIsTriedOnceAMinute(t *testing.T) {
+	t.Parallel()
+	s, now := ledgered(t, func(rec *accountRecord, _ *AccountSettings) { rec.Token = "" })
+	fetches := 0
+	for second := range uint64(181) {
+		at := now.Add(time.Duration(second) * time.Second)
+		if _, fetch := s.leased(at, &messages.AccountLease{Node: "a", Serial: second + 1, Need: true, Want: 1}); fetch != nil {
+			fetches++
+			s.step(tokenFetched{number: fetch.number, began: at, err: refused("stable_token", 40125, api.Config)}, at, 12345)
+		}
+	}
+	if fetches != 4 {
+		t.Errorf("%d token calls in three minutes, want one at once and one a minute", fetches)
+	}
+	if s.Alarm.Reason != AlarmAppSecret {
+		t.Errorf("the alarm is %q", s.Alarm.Reason)
 	}
 }

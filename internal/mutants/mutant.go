@@ -14,7 +14,7 @@ import (
 // mutant is one safeguard taken out.
 type mutant struct {
 	name  string // words joined by "-"; names it for ever
-	rule  string // of DESIGN §3, or a promise: "8", "P6"
+	rule  string // of DESIGN §3, a promise, or A for the account's actor: "8", "P6"
 	takes string // what is taken out, in a few words
 	file  string // slash-separated, from the root
 	old   string // occurs in the file exactly once

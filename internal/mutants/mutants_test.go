@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -25,11 +24,9 @@ func TestMutantsApply(t *testing.T) {
 const page = "docs/reliability.md"
 
 // A row of the page's table: rule, what it prevents, tests, mutants.
-var row = regexp.MustCompile(`(?m)^\| (\d+|P\d) \|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$`)
+var row = regexp.MustCompile(`(?m)^\| (\d+|P\d|A) \|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$`)
 
 var quoted = regexp.MustCompile("`([^`]+)`")
-
-const notBuilt = "not built yet"
 
 // The reliability page names tests and mutants that exist, each mutant at its own rule, and leaves no rule and no mutant out.
 func TestReliabilityPage(t *testing.T) {
@@ -50,7 +47,7 @@ func TestReliabilityPage(t *testing.T) {
 			t.Errorf("rule %s has two rows", rule)
 		}
 		rows[rule] = true
-		if (len(tests) == 0 || len(mutants) == 0) && !strings.Contains(m[3], notBuilt) {
+		if len(tests) == 0 || len(mutants) == 0 {
 			t.Errorf("rule %s has %d tests and %d mutants on the page", rule, len(tests), len(mutants))
 		}
 		for _, q := range tests {
