@@ -184,3 +184,27 @@ func TestAlarmIsTriedOnceAMinute(t *testing.T) {
 		t.Errorf("the alarm is %q", s.Alarm.Reason)
 	}
 }
+
+// A day's quota that is used up is looked at once a minute, whoever asks.
+func TestQuotaIsLookedAtOnceAMinute(t *testing.T) {
+	t.Parallel()
+	s, now := ledgered(t, nil)
+	looks := 0
+	for second := range uint64(200) {
+		at := now.Add(time.Duration(second) * time.Second)
+		ask := &messages.AccountLease{Node: "a", Serial: second + 1, Need: true, Want: 1}
+		if second == 0 {
+			ask.Troubles = []*messages.AccountTrouble{{Kind: messages.AccountBlock_KIND_DAILY_QUOTA, Code: 45009}}
+		}
+		_, do := s.step(ask, at, 12345)
+		for _, act := range do {
+			if look, ok := act.(actQuota); ok {
+				looks++
+				s.step(quotaRead{generation: look.generation}, at, 12345)
+			}
+		}
+	}
+	if looks != 3 {
+		t.Errorf("%d looks in 200 s, want one a minute", looks)
+	}
+}

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -169,4 +170,71 @@ func TestRedriveOfALogInTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rule 19: an operator's re-drive is no flood of the user's, however many messages wait.
+func TestRedriveIsNoFlood(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.line.fates = []Sent{{Fate: FateNoUser, Code: 43004}}
+		w.answers("many", "one", "two")
+		w.answers("x", "")
+		w.slowly("stubborn", 20*time.Second)
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		w.wantDead(ReasonNoUser, ReasonNoUser)
+		w.deliver(w.message("u1", "2", "stubborn"))
+		for n := range maxQueued + 10 {
+			w.deliver(w.message("u1", fmt.Sprint("x", n), "x"))
+		}
+		for id, letter := range w.log.Letters() {
+			if letter.GetAnswer().GetText().GetContent() == "two" {
+				w.redrive(id, letter)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		if st, _ := w.state("u1"); st.Counts.Dropped == 0 {
+			t.Error("nothing was dropped: the test shows nothing")
+		}
+		w.line.want(t, "re: stubborn", "two")
+	})
+}
+
+// Rule 19: a re-driven letter of an account that is gone ends quietly: its letter stays as it is, and there is no second one.
+func TestRedriveOfAGoneAccount(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		in := w.message("u1", "1", "a")
+		in.Account = "gone"
+		entry := &messages.Entry{Source: messages.Source_SOURCE_REDRIVE, Inbound: in, Redrive: &messages.Redrive{Letter: "0.gone.x.1", Attempt: 2}}
+		if _, err := w.log.Accept(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		w.wantDead()
+		if c := w.checkpoint(); c.Floor != 1 {
+			t.Errorf("floor %d, want the entry settled", c.Floor)
+		}
+	})
+}
+
+// Rule 19: the letter itself says who runs it. Keys tell the same attempt apart from itself; this holds also where they are of no use.
+func TestRedriveHasOneWinner(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.line.fates = []Sent{{Fate: FateBadMessage, Code: 45002}}
+		w.answers("many", "one", "two")
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		w.line.want(t, "two")
+		w.wantDead(ReasonRefused)
+		for id, letter := range w.log.Letters() {
+			for letter.Attempt = 1; letter.GetAttempt() < 5; letter.Attempt++ {
+				w.redrive(id, letter)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		w.line.want(t, "two", "one")
+		w.wantSaid("u1", "many")
+	})
 }

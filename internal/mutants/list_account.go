@@ -105,7 +105,7 @@ var accountMutants = []mutant{
 		file:  "actors/account_meter.go",
 		old:   "func (m *meter) resume() { m.granted = m.Reserved }",
 		new:   "func (m *meter) resume() {}",
-		tests: []string{"actors.TestPermitsOverTheCluster", "actors.TestAccountStateKeepsItsLimits"},
+		tests: []string{"actors.TestPermitsOverTheCluster"},
 	},
 	{
 		name: "no-permit-no-call", rule: "A", takes: "that nothing is sent without a permit",
@@ -124,7 +124,7 @@ var accountMutants = []mutant{
 	{
 		name: "one-look-a-minute", rule: "A", takes: "that the day's quota is looked at once a minute",
 		file: "actors/account_block.go", old: "	s.Blocks[i].ProbeMS = now.Add(probeEvery).UnixMilli()\n	return", new: "	return",
-		tests: []string{"actors.TestDailyQuota"},
+		tests: []string{"actors.TestQuotaIsLookedAtOnceAMinute"},
 	},
 	{
 		name: "blocks-reach-all-nodes", rule: "A", takes: "telling all nodes that WeChat takes no messages",

@@ -159,7 +159,7 @@ var dueMutants = []mutant{
 	{
 		name: "taken-up-before-it-runs", rule: "19", takes: "that only the entry runs which took the letter up",
 		file: "actors/push.go", old: "	if !taken {\n", new: "	if !taken && u.stopped {\n",
-		tests: []string{"actors.TestRedrive"},
+		tests: []string{"actors.TestRedriveHasOneWinner"},
 	},
 	{
 		name: "trouble-is-no-refusal", rule: "19", takes: "trying again to take up a letter where nobody knows whether it was",
@@ -182,6 +182,30 @@ var dueMutants = []mutant{
 		name: "re-driven-is-never-passive", rule: "19", takes: "that the answer of a dead letter is no passive reply of its own",
 		file: "conversation/push.go", old: "	a.Late = true\n", new: "",
 		tests: []string{"conversation.TestScripts"},
+	},
+	{
+		name: "re-drive-is-no-flood", rule: "19", takes: "that a re-driven letter is never dropped as a flood",
+		file:  "actors/user.go",
+		old:   " && source == messages.Source_SOURCE_CALLBACK {\n			u.drop(",
+		new:   " {\n			u.drop(",
+		tests: []string{"actors.TestRedriveIsNoFlood"},
+	},
+	{
+		name: "letter-of-a-gone-account", rule: "19", takes: "that a re-drive for an account that is gone makes no second letter",
+		file: "actors/partition.go", old: "	if !own && !in.ForUser() || own && !known { ", new: "	if !own && !in.ForUser() { ",
+		tests: []string{"actors.TestRedriveOfAGoneAccount"},
+	},
+	{
+		name: "pushed-keys-are-known", rule: "10", takes: "that a message is known for as long as its answer is being pushed",
+		file:  "conversation/step.go",
+		old:   "	if p, ok := s.Pushing(key); ok && p.Answered {\n",
+		new:   "	if p, ok := s.Pushing(key); ok && p.Answered && !ok {\n",
+		tests: []string{"conversation.TestKeysOfPushesAreKnown"},
+	},
+	{
+		name: "fenced-before-a-late-offer", rule: "8", takes: "the compare-and-set before an answer is offered that was committed a while ago",
+		file: "actors/turn.go", old: "	return u.fenced == u.mails || u.write(ctx, u.st)\n", new: "	return u.fenced <= u.mails\n",
+		tests: []string{"actors.TestStaleOwnerOffersNothing"},
 	},
 	{
 		name: "a-notice-is-about-its-user", rule: "10", takes: "telling apart the platform's notices of one second about different users",
