@@ -42,7 +42,7 @@ func openBranch(t *testing.T, workers, ingresses int, rules string) *branch {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*startLimit)
 	defer cancel()
 	t.Cleanup(func() {
-		if err := b.rig.close(); err != nil {
+		if err := b.close(); err != nil {
 			t.Error(err)
 		}
 		b.pushes.Wait()
