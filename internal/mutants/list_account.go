@@ -166,6 +166,33 @@ var accountMutants = []mutant{
 		tests: []string{"wechat/api.TestSilentHostLeavesTime"},
 	},
 	{
+		name: "old-lease-sends-nothing", rule: "A", takes: "that a node which has not heard of the account for a while sends nothing",
+		file: "actors/outlet_line.go", old: "	case !s.fresh(now):\n", new: "	case !s.fresh(now) && s.leasedAt.IsZero():\n",
+		tests: []string{"actors.TestLeaseGrowsOld"},
+	},
+	{
+		name: "reports-are-put-back", rule: "A", takes: "reporting again what a question without an answer brought",
+		file: "actors/outlet_line.go", old: "	s.troubles = append(slices.Clone(ask.GetTroubles()), s.troubles...)\n", new: "",
+		tests: []string{"actors.TestReportsSurviveAnUnansweredQuestion"},
+	},
+	{
+		name: "unreadable-is-not-empty", rule: "A", takes: "that an account's record which cannot be read is not taken for empty",
+		file:  "actors/account.go",
+		old:   "		if record, err = decodeAccount(rec.Value); err != nil {\n			a.broken = err\n		}\n",
+		new:   "		record, _ = decodeAccount(rec.Value)\n",
+		tests: []string{"actors.TestUnreadableAccountRecord"},
+	},
+	{
+		name: "list-in-doubt-is-read-anew", rule: "P6", takes: "reading WeChat's addresses anew when a genuine callback comes from elsewhere",
+		file: "ingress/allow.go", old: "	x.g.callers.Doubt(x.account.ID)\n", new: "",
+		tests: []string{"ingress.TestCallbackAddresses"},
+	},
+	{
+		name: "no-list-refuses-nobody", rule: "P6", takes: "that nobody is refused before there is a list",
+		file: "ingress/allow.go", old: "	case !known:\n		x.g", new: "	case !known && policy == AddressReport:\n		x.g",
+		tests: []string{"ingress.TestCallbackAddresses"},
+	},
+	{
 		name: "no-token-in-errors", rule: "P7", takes: "taking the token out of errors",
 		file: "wechat/api/answer.go", old: "{c.secret, call.token, call.private}", new: "{c.secret, call.private}",
 		tests: []string{"wechat/api.TestNothingPrivate"},

@@ -157,6 +157,32 @@ var dueMutants = []mutant{
 		tests: []string{"conversation.TestScripts"},
 	},
 	{
+		name: "no-window-is-kept", rule: "P5", takes: "keeping what WeChat took not because the user's window is closed",
+		file: "actors/push.go", old: "		next = next.Closed(key, limits, now)\n", new: "		next = next.Sent(key)\n",
+		tests: []string{"actors.TestPushFates"},
+	},
+	{
+		name: "no-right-is-kept", rule: "P5", takes: "keeping what the account may not send",
+		file:  "actors/push.go",
+		old:   "		next = u.retire(next.NotSent(key, now), it, time.Time{}, now)\n",
+		new:   "		next = next.Sent(key)\n",
+		tests: []string{"actors.TestPushFates"},
+	},
+	{
+		name: "refused-part-is-a-letter", rule: "P5", takes: "the dead letter for a part that WeChat refuses",
+		file:  "actors/push.go",
+		old:   "		next = next.Lose(key, ReasonRefused, r.Detail, now)\n",
+		new:   "		next = next.Sent(key)\n",
+		tests: []string{"actors.TestPushFates"},
+	},
+	{
+		name: "no-user-ends-all-parts", rule: "P5", takes: "the dead letters for all parts where the user takes no messages",
+		file:  "actors/push.go",
+		old:   "		next = next.LoseAll(key, ReasonNoUser, r.Detail, now)\n",
+		new:   "		next = next.Lose(key, ReasonNoUser, r.Detail, now)\n",
+		tests: []string{"actors.TestPushFates"},
+	},
+	{
 		name: "taken-up-before-it-runs", rule: "19", takes: "that only the entry runs which took the letter up",
 		file: "actors/push.go", old: "	if !taken {\n", new: "	if !taken && u.stopped {\n",
 		tests: []string{"actors.TestRedriveHasOneWinner"},

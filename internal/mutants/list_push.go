@@ -26,6 +26,18 @@ var pushMutants = []mutant{
 		tests: []string{"actors.TestNoGrantHoldsTheExchange"},
 	},
 	{
+		name: "deadline-has-an-alarm", rule: "14", takes: "the alarm for the end of an exchange",
+		file: "actors/clock.go", old: "		note(it.late)\n", new: "",
+		tests: []string{"actors.TestPushPath"},
+	},
+	{
+		name: "every-exchange-has-its-deadline", rule: "14", takes: "looking at the deadlines of messages that wait for their turn",
+		file:  "actors/push.go",
+		old:   "	for _, it := range u.queue {\n		if it.late.IsZero()",
+		new:   "	for _, it := range u.queue[:min(1, len(u.queue))] {\n		if it.late.IsZero()",
+		tests: []string{"actors.TestPushQueue"},
+	},
+	{
 		name: "success-to-later-deliveries", rule: "14", takes: "that a later delivery of a message whose path is push gets success at once",
 		file: "actors/user.go", old: "		if it.push {\n			u.endSlots(it)\n		}\n", new: "",
 		tests: []string{"actors.TestLaterDeliveryIsToldAtOnce"},
