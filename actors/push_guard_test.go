@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -236,5 +237,21 @@ func TestRedriveHasOneWinner(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		w.line.want(t, "two", "one")
 		w.wantSaid("u1", "many")
+	})
+}
+
+// Rule 16: the result of a call and the mark of the next one are one write: a part costs one, and an answer one more.
+func TestOneWritePerPart(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.answers("many", "one", "two", "three")
+		w.start()
+		w.deliver(w.message("u1", "1", "many"))
+		time.Sleep(5 * time.Second)
+		w.line.want(t, "one", "two", "three")
+		// The turn, and the mark of the first part; then a result each.
+		want := []string{"commit", "offer", "commit", "sent", "commit", "sent", "commit", "sent", "commit"}
+		if got := w.order.take(); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	})
 }

@@ -109,6 +109,13 @@ var pushMutants = []mutant{
 		tests: []string{"actors.TestSendingBeforeSend"},
 	},
 	{
+		name: "one-write-per-part", rule: "16", takes: "that the result of a call and the mark of the next one are one write",
+		file:  "actors/push.go",
+		old:   "	if u.pushFrom(ctx, it, next, true) && !u.stopped {\n",
+		new:   "	if u.commit(ctx, next) && u.pushFrom(ctx, it, next, true) && !u.stopped {\n",
+		tests: []string{"actors.TestOneWritePerPart"},
+	},
+	{
 		name: "found-sending-is-unknown", rule: "16", takes: "that a call without a result has an unknown outcome",
 		file: "actors/push.go", old: "		case p.Sending: ", new: "		case p.Sending && u.stopped: ",
 		tests: []string{"actors.TestSendingBeforeSend"},
