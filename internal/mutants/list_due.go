@@ -158,7 +158,7 @@ var dueMutants = []mutant{
 	},
 	{
 		name: "no-window-is-kept", rule: "P5", takes: "keeping what WeChat took not because the user's window is closed",
-		file: "actors/push.go", old: "		next = next.Closed(key, limits, now)\n", new: "		next = next.Sent(key)\n",
+		file: "actors/push.go", old: "		next = next.Closed(key, limits, now)\n", new: "		next, _ = next.Sent(key), limits\n",
 		tests: []string{"actors.TestPushFates"},
 	},
 	{
