@@ -57,6 +57,7 @@ type shared struct {
 	ctx        context.Context // ends with the partition
 	since      time.Time       // when this tenure had taken the partition over
 	leaving    atomic.Bool     // an orderly release has begun: no new call of WeChat's send API is made
+	book       callBook        // of calls of WeChat's send API
 	sending    atomic.Int64    // calls of WeChat's send API that are under way, or whose outcome is not written down
 }
 

@@ -119,7 +119,16 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 		case !ok:
 			return !changed || u.commit(ctx, next)
 		case p.Sending: // of a former activation, whose call may have been made
-			next, changed = u.unknown(next, it.pushKey, "the node that sent it did not come to write down what became of it"), true
+			known, found := u.book.look(u.name, p, u.tenure.Epoch)
+			switch {
+			case !found:
+				next = u.unknown(next, it.pushKey, "the node that sent it did not come to write down what became of it")
+			case known == nil: // this tenure announced it, and then did not make it
+				next = next.NotSent(it.pushKey, now)
+			default:
+				return u.takeOver(ctx, it, known)
+			}
+			changed = true
 			continue
 		case u.Outlet == nil || !limits.Push:
 			next, changed = next.Retire(it.pushKey, time.Time{}, limits, now), true
@@ -152,9 +161,10 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 			next, changed = u.retire(next, it, time.Time{}, now), true
 			continue
 		}
-		if u.commit(ctx, marked) {
+		id := u.nonzero()
+		if u.commit(ctx, marked.Announce(it.pushKey, u.tenure.Epoch, id)) {
 			u.park(ctx, false)
-			u.send(it, part)
+			u.send(it, part, id)
 		}
 		return false
 	}
@@ -209,18 +219,30 @@ func (u *user) mustMakeRoom(it *item) bool {
 }
 
 // send makes the call that the record announces, beside the mailbox.
-func (u *user) send(it *item, part *messages.Answer) {
-	u.calls++
-	u.call = u.calls
-	call, self, root := u.call, u.pid, u.root
+func (u *user) send(it *item, part *messages.Answer, id uint64) {
+	u.call = id
+	call := u.book.begin(u.name, id, u.pid)
+	root := u.root
 	u.sending.Add(1)
 	u.trace(messages.StagePush, it, it.deliveries[0], "sending")
 	go func() { // ended by the outlet, within sendTimeout
 		// Not the partition's context: a call that was begun shall come to its end, so that its outcome is known.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), sendTimeout)
 		defer cancel()
-		root.Send(self, &sent{call: call, sent: u.Outlet.Send(ctx, u.name, part)})
+		result := &sent{call: id, sent: u.Outlet.Send(ctx, u.name, part)}
+		root.Send(u.book.end(call, result), result)
 	}()
+}
+
+// takeOver goes on with a call that a former activation of this tenure made: it is under way still, or its outcome is there.
+func (u *user) takeOver(ctx actor.Context, it *item, c *call) bool {
+	u.call = c.id
+	u.sending.Add(1)
+	u.park(ctx, false)
+	if result := u.book.wait(c, u.pid); result != nil {
+		ctx.Send(u.pid, result)
+	}
+	return false
 }
 
 // dropCall gives up waiting for a call's outcome: this activation ends.
@@ -251,7 +273,9 @@ func (u *user) called(ctx actor.Context, m *sent) {
 	case FateNotMade:
 		next = next.NotSent(key, now)
 		if retry := maxTime(r.Retry, now.Add(time.Second)); u.wait(ctx, it, retry, now) {
-			u.commit(ctx, next)
+			if u.commit(ctx, next) {
+				u.book.forget(u.name, m.call)
+			}
 			return
 		} else { //nolint:revive // the two ends of one decision
 			next = u.retire(next, it, retry, now)
@@ -271,7 +295,12 @@ func (u *user) called(ctx actor.Context, m *sent) {
 		u.Logger.Info("a customer-service message was not delivered", "account", u.name.Account, "user", u.name.Hash(),
 			"key", key.String(), "fate", r.Fate.String(), "errcode", r.Code, "detail", r.Detail)
 	}
-	if u.pushFrom(ctx, it, next, true) && !u.stopped {
+	done := u.pushFrom(ctx, it, next, true)
+	if u.stopped {
+		return // the next activation finds the outcome in the book
+	}
+	u.book.forget(u.name, m.call)
+	if done {
 		u.pushed(ctx)
 		u.queue = u.queue[1:]
 		u.finish(ctx, it, "")

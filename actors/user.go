@@ -33,7 +33,6 @@ type user struct {
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
 	call    uint64             // the call of WeChat's API that is under way; 0: none
-	calls   uint64             // counts them
 	retry   time.Time          // not before then is the next one made
 	waiting time.Time          // since when the push waits for WeChat's API; zero: it does not
 	parked  bool               // the partition knows of that

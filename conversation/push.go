@@ -23,6 +23,9 @@ type Pushed struct {
 	Attempt  uint32 `cbor:"6,keyasint,omitempty" json:"attempt"` // calls begun
 	Sending  bool   `cbor:"7,keyasint,omitempty" json:"sending"`
 	Repeated bool   `cbor:"8,keyasint,omitempty" json:"repeated,omitempty"` // after an unknown outcome (reply.unknown: once)
+	// Who announced the call: the tenure's epoch, and the call's own id in it. Only that tenure can know more about it.
+	Epoch uint64 `cbor:"9,keyasint,omitempty" json:"-"`
+	Call  uint64 `cbor:"10,keyasint,omitempty" json:"-"`
 }
 
 // Pushing returns the message's push.
@@ -97,6 +100,16 @@ func (s State) Begin(key messages.Key, now time.Time) (next State, part *message
 	}
 	p.Sending, p.Attempt = true, p.Attempt+1
 	return s.change(p), part, true, nil
+}
+
+// Announce says who is about to make the call that Begin noted.
+func (s State) Announce(key messages.Key, epoch, call uint64) State {
+	p, ok := s.Pushing(key)
+	if !ok {
+		return s
+	}
+	p.Epoch, p.Call = epoch, call
+	return s.change(p)
 }
 
 // Sent notes that the part under way was taken by WeChat. The next part's Begin may follow in the same commit.
