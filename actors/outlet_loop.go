@@ -29,6 +29,8 @@ type line struct {
 	typing chan struct{} // a place for each call
 	used   atomic.Int64  // when the line was last of use, Unix milliseconds
 
+	promised promises // by Ready
+
 	snapshot atomic.Pointer[lineState]
 	state    lineState // the loop's own
 	waiters  []nextToken

@@ -88,6 +88,9 @@ func (s *Sender) Ready(account string) (ok bool, retry time.Time, why string) {
 	now := l.opts.Now()
 	state := l.snapshot.Load()
 	ok, retry, why = state.ready(now)
+	if ok && !l.promised.make(now, state.room(now)) {
+		return false, now.Add(slowDown), "too many calls at a time"
+	}
 	l.touch(now, !ok)
 	return ok, retry, why
 }
@@ -98,6 +101,7 @@ func (s *Sender) Send(ctx context.Context, user messages.User, part *messages.An
 	if l == nil {
 		return Sent{Fate: FateNoRight, Detail: "account " + user.Account + " may not send: it needs app_secret and customer_service in the configuration"}
 	}
+	l.promised.kept()
 	sent := l.send(ctx, user.OpenID, part)
 	l.metrics.sends.WithLabelValues(l.account, sent.Fate.String()).Inc()
 	return sent
