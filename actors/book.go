@@ -2,6 +2,7 @@ package actors
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -11,16 +12,13 @@ import (
 
 // callBook is what one tenure knows of the calls of WeChat's send API that its users' actors made, beyond the life of an activation: so a
 // store that was slow for a moment does not make an outcome unknown. A user has one call at a time.
-type callBook struct {
-	mu    sync.Mutex
-	calls map[messages.User]*call
-}
+type callBook struct{ calls sync.Map } // messages.User → *call
 
 // call is one that was made. It is forgotten when its outcome stands in the record.
 type call struct {
 	id     uint64
-	waits  *actor.PID // the activation that gets the outcome
-	result *sent      // nil while it is under way
+	waits  atomic.Pointer[actor.PID] // the activation that gets the outcome
+	result atomic.Pointer[sent]      // nil while it is under way
 }
 
 // look finds the call that a record announces. found is false where another tenure announced it; nil with found where this one did, and
@@ -29,47 +27,45 @@ func (b *callBook) look(user messages.User, p conversation.Pushed, epoch uint64)
 	if p.Epoch != epoch || p.Call == 0 {
 		return nil, false
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.calls[user]; c != nil && c.id == p.Call {
+	if c := b.of(user); c != nil && c.id == p.Call {
 		return c, true
 	}
 	return nil, true
 }
 
-// begin notes a call that is about to be made.
-func (b *callBook) begin(user messages.User, id uint64, waits *actor.PID) *call {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.calls == nil {
-		b.calls = make(map[messages.User]*call)
+func (b *callBook) of(user messages.User) *call {
+	v, ok := b.calls.Load(user)
+	if !ok {
+		return nil
 	}
-	c := &call{id: id, waits: waits}
-	b.calls[user] = c
+	c, _ := v.(*call)
 	return c
 }
 
-// end notes what became of a call, and tells who wants to know.
-func (b *callBook) end(c *call, result *sent) *actor.PID {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.result = result
-	return c.waits
-}
-
-// wait makes pid the one that gets the outcome, or returns the outcome where it is there.
-func (b *callBook) wait(c *call, pid *actor.PID) *sent {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.waits = pid
-	return c.result
+// begin notes a call that is about to be made.
+func (b *callBook) begin(user messages.User, id uint64, waits *actor.PID) *call {
+	c := &call{id: id}
+	c.waits.Store(waits)
+	b.calls.Store(user, c)
+	return c
 }
 
 // forget drops a call whose outcome stands in the record.
 func (b *callBook) forget(user messages.User, id uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.calls[user]; c != nil && c.id == id {
-		delete(b.calls, user)
+	if c := b.of(user); c != nil && c.id == id {
+		b.calls.CompareAndDelete(user, c)
 	}
+}
+
+// end notes what became of the call, and returns who wants to know.
+func (c *call) end(result *sent) *actor.PID {
+	c.result.Store(result)
+	return c.waits.Load()
+}
+
+// wait makes pid the one that gets the outcome, and returns the outcome where it is there. Should it come at this very moment, pid gets
+// it twice, and knows the second by its call.
+func (c *call) wait(pid *actor.PID) *sent {
+	c.waits.Store(pid)
+	return c.result.Load()
 }

@@ -230,7 +230,7 @@ func (u *user) send(it *item, part *messages.Answer, id uint64) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), sendTimeout)
 		defer cancel()
 		result := &sent{call: id, sent: u.Outlet.Send(ctx, u.name, part)}
-		root.Send(u.book.end(call, result), result)
+		root.Send(call.end(result), result)
 	}()
 }
 
@@ -239,7 +239,7 @@ func (u *user) takeOver(ctx actor.Context, it *item, c *call) bool {
 	u.call = c.id
 	u.sending.Add(1)
 	u.park(ctx, false)
-	if result := u.book.wait(c, u.pid); result != nil {
+	if result := c.wait(u.pid); result != nil {
 		ctx.Send(u.pid, result)
 	}
 	return false
