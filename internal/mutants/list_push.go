@@ -105,14 +105,25 @@ var pushMutants = []mutant{
 	},
 	{
 		name: "sending-before-send", rule: "16", takes: "committing that a call is about to be made before it is made",
-		file: "actors/push.go", old: "		if u.commit(ctx, marked) {\n", new: "		if u.st = marked; ctx != nil {\n",
+		file: "actors/push.go", old: "		if u.commit(ctx, marked.Announce(it.pushKey, u.tenure.Epoch, id)) {\n",
+		new:   "		if u.st = marked.Announce(it.pushKey, u.tenure.Epoch, id); ctx != nil {\n",
 		tests: []string{"actors.TestSendingBeforeSend"},
+	},
+	{
+		name: "outcomes-outlive-activations", rule: "16", takes: "what a tenure knows of its calls beyond the life of an activation",
+		file: "actors/book.go", old: "	if p.Epoch != epoch || p.Call == 0 {\n", new: "	if p.Epoch != epoch || p.Call != 0 {\n",
+		tests: []string{"actors.TestCallsOutliveActivations"},
+	},
+	{
+		name: "calls-under-way-are-taken-over", rule: "16", takes: "that the next activation gets the outcome of a call that is under way",
+		file: "actors/book.go", old: "	c.waits.Store(pid)\n	return c.result.Load()\n", new: "	return c.result.Load()\n",
+		tests: []string{"actors.TestCallUnderWayIsTakenOver"},
 	},
 	{
 		name: "one-write-per-part", rule: "16", takes: "that the result of a call and the mark of the next one are one write",
 		file:  "actors/push.go",
-		old:   "	if u.pushFrom(ctx, it, next, true) && !u.stopped {\n",
-		new:   "	if u.commit(ctx, next) && u.pushFrom(ctx, it, next, true) && !u.stopped {\n",
+		old:   "	done := u.pushFrom(ctx, it, next, true)\n",
+		new:   "	done := u.commit(ctx, next) && u.pushFrom(ctx, it, next, true)\n",
 		tests: []string{"actors.TestOneWritePerPart"},
 	},
 	{
