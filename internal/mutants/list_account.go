@@ -161,6 +161,13 @@ var accountMutants = []mutant{
 		tests: []string{"actors.TestBreakerTrial"},
 	},
 	{
+		name: "ready-is-a-promise", rule: "A", takes: "counting those who heard that they may send and have not sent yet",
+		file:  "actors/outlet_sender.go",
+		old:   "	if ok && !l.promised.make(now, state.room(now)) {\n",
+		new:   "	if ok && !l.promised.make(now, 1<<30) && !ok {\n",
+		tests: []string{"actors.TestReadyIsAPromise"},
+	},
+	{
 		name: "forced-refresh-is-made-once", rule: "A", takes: "that a forced refresh is not made on another host as well",
 		file: "wechat/api/token.go", old: "repeatable: !force,", new: "repeatable: true,",
 		tests: []string{"wechat/api.TestSilentHostLeavesTime"},

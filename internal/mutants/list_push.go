@@ -120,6 +120,23 @@ var pushMutants = []mutant{
 		tests: []string{"actors.TestCallUnderWayIsTakenOver"},
 	},
 	{
+		name: "call-of-another-tenure", rule: "16", takes: "that a tenure knows nothing of the calls that another one announced",
+		file: "actors/book.go", old: "	if p.Epoch != epoch || p.Call == 0 {\n", new: "	if p.Call == 0 {\n",
+		tests: []string{"actors.TestSendingBeforeSend"},
+	},
+	{
+		name: "announced-and-not-made", rule: "16", takes: "that a call which this tenure announced and then did not make is no unknown one",
+		file: "actors/book.go", old: "	return nil, true\n}\n", new: "	return nil, false\n}\n",
+		tests: []string{"actors.TestCallsOutliveActivations"},
+	},
+	{
+		name: "call-under-way-is-not-made-again", rule: "16", takes: "that the next activation makes no call while one is under way",
+		file:  "actors/push.go",
+		old:   "				return u.takeOver(ctx, it, known)\n",
+		new:   "				next = next.NotSent(it.pushKey, now)\n",
+		tests: []string{"actors.TestCallUnderWayIsTakenOver", "actors.TestCallsOutliveActivations"},
+	},
+	{
 		name: "one-write-per-part", rule: "16", takes: "that the result of a call and the mark of the next one are one write",
 		file:  "actors/push.go",
 		old:   "	done := u.pushFrom(ctx, it, next, true)\n",
