@@ -44,7 +44,7 @@ func TestCallsOutliveActivations(t *testing.T) {
 func TestCallUnderWayIsTakenOver(t *testing.T) {
 	inPushWorld(t, func(t *testing.T, w *world) {
 		w.answers("many", "one", "two")
-		w.line.slow = 5 * time.Second
+		w.line.slow = 9 * time.Second
 		w.start()
 		w.deliver(w.message("u1", "1", "many"))
 		time.Sleep(time.Second)
@@ -55,7 +55,7 @@ func TestCallUnderWayIsTakenOver(t *testing.T) {
 			return memory.None
 		})
 		w.deliver(w.message("u1", "2", "b")) // its mark cannot be written
-		time.Sleep(4200 * time.Millisecond)
+		time.Sleep(5 * time.Second)
 		w.breakStore(func(memory.Call) memory.Fault { return memory.None })
 		time.Sleep(time.Minute)
 		w.line.want(t, "one", "two", "re: b")
