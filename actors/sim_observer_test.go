@@ -208,7 +208,8 @@ func (o *observer) check() []string {
 	}
 	first, lost := o.positions()
 	for text, reply := range o.replies {
-		if lost[text] || o.refused[text] || o.sim.replayed(text) || o.late[text] && accountOf(o.users[text]) == desk { // and with it the kept answers that its reply carried
+		late := o.late[text] && accountOf(o.users[text]) == desk
+		if lost[text] || o.refused[text] || o.sim.replayed(text) || late { // and with it the kept answers that its reply carried
 			kept += reply
 		}
 	}
@@ -277,7 +278,9 @@ func (o *observer) positions() (first map[string]int, lost map[string]bool) {
 
 // checkOrder compares a user's commits and answers with the order of the log (I3).
 func (o *observer) checkOrder(order []string, first map[string]int, lost map[string]bool, letters map[string]*messages.DeadLetter) {
-	order = slices.DeleteFunc(slices.Clone(order), func(text string) bool { return lost[text] || o.redrives("re: "+text, letters) > 0 })
+	order = slices.DeleteFunc(slices.Clone(order), func(text string) bool {
+		return lost[text] || o.redrives("re: "+text, letters) > 0
+	})
 	if !slices.IsSortedFunc(order, func(a, b string) int { return first[a] - first[b] }) {
 		o.violated("I3: turns out of the log's order: %q", order)
 	}
@@ -356,7 +359,9 @@ func (s *sim) appendEntry(e *messages.Entry, letter string) error {
 	}
 	s.note("logged", "message", in.GetMsgId(), "user", user.OpenID, "source", e.GetSource(), "sequence", pos.Sequence,
 		"slot", fmt.Sprint(e.GetSlot().GetIngress(), "/", e.GetSlot().GetId()))
-	s.watch.entries = append(s.watch.entries, logged{text: text, partition: user.Partition(s.partitions), sequence: pos.Sequence, letter: letter})
+	s.watch.entries = append(s.watch.entries, logged{
+		text: text, partition: user.Partition(s.partitions), sequence: pos.Sequence, letter: letter,
+	})
 	return nil
 }
 

@@ -200,7 +200,8 @@ func (s *sim) redrive(every int) {
 		letterID := stream.LetterID(user.Partition(s.partitions), user.Account, id)
 		for n := range 1 + s.chance.roll(3, "times"+id) {
 			entry := &messages.Entry{Source: messages.Source_SOURCE_REDRIVE, Inbound: in,
-				Redrive: &messages.Redrive{Letter: letterID, Attempt: letter.GetAttempt() + 1, Entry: fmt.Sprint(id, ".", n, ".", time.Now().UnixNano())}}
+				Redrive: &messages.Redrive{Letter: letterID, Attempt: letter.GetAttempt() + 1,
+					Entry: fmt.Sprint(id, ".", n, ".", time.Now().UnixNano())}}
 			wait := time.Duration(n)*s.chance.upTo(3*time.Second, "again"+id) + time.Duration(s.chance.fixed(1000, id))*time.Millisecond
 			s.wechat.open.Go(func() {
 				time.Sleep(wait)

@@ -104,7 +104,9 @@ func (o *observer) onePath(in *messages.Inbound, answer string) {
 // redrives is how many letters with the mark were re-driven.
 func (o *observer) redrives(mark string, letters map[string]*messages.DeadLetter) (n int) {
 	for id, l := range letters {
-		if o.pushes.letters[id] && (strings.Contains(l.GetAnswer().GetText().GetContent(), mark) || l.GetAnswer() == nil && strings.HasSuffix(mark, ": "+l.GetInbound().GetMsgId())) {
+		carries := strings.Contains(l.GetAnswer().GetText().GetContent(), mark)
+		turns := l.GetAnswer() == nil && strings.HasSuffix(mark, ": "+l.GetInbound().GetMsgId())
+		if o.pushes.letters[id] && (carries || turns) {
 			n++
 		}
 	}
@@ -275,10 +277,13 @@ func (o *observer) audit(where string) {
 // second, and one that got lost is written again after a minute.
 const overdue = wakeAgain + 15*time.Second
 
-func (o *observer) auditUser(where string, user messages.User, st conversation.State, rows map[messages.User]int64, now time.Time, lost map[string]bool) {
+func (o *observer) auditUser(
+	where string, user messages.User, st conversation.State, rows map[messages.User]int64, now time.Time, lost map[string]bool,
+) {
 	for _, p := range st.Pushes {
 		if !lost[o.texts[p.Key]] {
-			o.violated("%s: rule 18: the push of %q is stuck: answered %v, sending %v, %d parts", where, o.texts[p.Key], p.Answered, p.Sending, len(p.Parts))
+			o.violated("%s: rule 18: the push of %q is stuck: answered %v, sending %v, %d parts", where, o.texts[p.Key], p.Answered,
+				p.Sending, len(p.Parts))
 		}
 	}
 	if len(st.Burials) > 0 {

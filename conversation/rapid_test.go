@@ -155,7 +155,8 @@ func (w *walker) exchange(t *rapid.T) {
 		return
 	}
 	r := w.st.Answers[i]
-	switch rapid.SampledFrom([]string{"written", "refused", "divert", "divert", "assumed", "unknown, once", "unknown, never"}).Draw(t, "fate") {
+	fates := []string{"written", "refused", "divert", "divert", "assumed", "unknown, once", "unknown, never"}
+	switch rapid.SampledFrom(fates).Draw(t, "fate") {
 	case "written":
 		w.leave()
 	case "refused":
@@ -230,7 +231,8 @@ func (w *walker) call(t *rapid.T) {
 	}
 	p, _ := w.st.Pushing(key)
 	answer := p.Parts[0].Answer
-	switch rapid.SampledFrom([]string{"sent", "sent", "sent", "not made", "later", "closed", "no user", "bad", "unknown", "dies"}).Draw(t, "fate") {
+	fates := []string{"sent", "sent", "sent", "not made", "later", "closed", "no user", "bad", "unknown", "dies"}
+	switch rapid.SampledFrom(fates).Draw(t, "fate") {
 	case "sent":
 		w.show(answer)
 		w.commit(w.st.Sent(key))
@@ -412,8 +414,8 @@ func (w *walker) check() {
 // TestOldRecords: what a node wrote that knew nothing of pushes is read as it is.
 func TestOldRecords(t *testing.T) {
 	t.Parallel()
-	st, _, err := State{}.Turn(&messages.Inbound{Kind: messages.Kind_KIND_TEXT}, Arrival{Key: keyOf("a"), At: messages.Position{Generation: 1, Sequence: 7},
-		LogTime: noon}, Said{Answers: []*messages.Answer{textAnswer("hi")}}, DefaultLimits(), noon)
+	a := Arrival{Key: keyOf("a"), At: messages.Position{Generation: 1, Sequence: 7}, LogTime: noon}
+	st, _, err := State{}.Turn(&messages.Inbound{Kind: messages.Kind_KIND_TEXT}, a, Said{Answers: []*messages.Answer{textAnswer("hi")}}, DefaultLimits(), noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +437,8 @@ func TestOldRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(old.Kept) != 1 || old.Applied.Sequence != 7 || old.GrantOpen(noon) || old.Due(DefaultLimits()) != noon.Add(48*time.Hour+time.Millisecond).Local() {
+	due := noon.Add(48*time.Hour + time.Millisecond)
+	if len(old.Kept) != 1 || old.Applied.Sequence != 7 || old.GrantOpen(noon) || !old.Due(DefaultLimits()).Equal(due) {
 		t.Errorf("read as %+v, due %v", old, old.Due(DefaultLimits()))
 	}
 }

@@ -123,8 +123,8 @@ func (s *script) grants(now time.Time) string {
 	var b strings.Builder
 	for i, g := range s.state.Grants {
 		word, _ := g.Class.MarshalText()
-		fmt.Fprintf(&b, "%s: %d left, from %s until %s%s\n", word, g.Left, time.UnixMilli(g.FromMS).Sub(noon), time.UnixMilli(g.UntilMS).Sub(noon),
-			wordIf(i == s.state.openGrant(now), ", next"))
+		from, until := time.UnixMilli(g.FromMS).Sub(noon), time.UnixMilli(g.UntilMS).Sub(noon)
+		fmt.Fprintf(&b, "%s: %d left, from %s until %s%s\n", word, g.Left, from, until, wordIf(i == s.state.openGrant(now), ", next"))
 	}
 	if b.Len() == 0 {
 		return "none\n"
@@ -135,8 +135,8 @@ func (s *script) grants(now time.Time) string {
 // showPushes prints what leaves through WeChat's API.
 func (s *script) showPushes(b *strings.Builder) {
 	for _, p := range s.state.Pushes {
-		fmt.Fprintf(b, "push %s%s%s%s\n", name(p.Key), wordIf(!p.Answered, " marked"), wordIf(p.Sending, fmt.Sprintf(" sending part %d, attempt %d", p.Number, p.Attempt)),
-			wordIf(p.Repeated, " repeated"))
+		sending := wordIf(p.Sending, fmt.Sprintf(" sending part %d, attempt %d", p.Number, p.Attempt))
+		fmt.Fprintf(b, "push %s%s%s%s\n", name(p.Key), wordIf(!p.Answered, " marked"), sending, wordIf(p.Repeated, " repeated"))
 		for _, part := range p.Parts {
 			a, _ := part.Answer.Open()
 			fmt.Fprintf(b, "  part of %s%s%s %s\n", name(part.Key), wordIf(part.Repeat, " repeat"), wordIf(part.Cut, " cut"), quoted(a))

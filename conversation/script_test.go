@@ -177,7 +177,8 @@ func (s *script) fill(t *testing.T, d *datadriven.TestData, now time.Time) strin
 
 func (s *script) arrival(t *testing.T, d *datadriven.TestData, now time.Time) Arrival {
 	t.Helper()
-	a := Arrival{Key: key(d), LogTime: now, Late: d.HasArg("late"), At: messages.Position{Generation: 1, Sequence: uint64(number(t, arg(d, "at")))}}
+	a := Arrival{Key: key(d), LogTime: now, Late: d.HasArg("late")}
+	a.At = messages.Position{Generation: 1, Sequence: uint64(number(t, arg(d, "at")))}
 	if g := arg(d, "gen"); g != "" {
 		a.At.Generation = uint64(number(t, g))
 	}
