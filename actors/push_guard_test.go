@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"hongyan/messages"
 )
 
@@ -230,8 +232,10 @@ func TestRedriveHasOneWinner(t *testing.T) {
 		w.line.want(t, "two")
 		w.wantDead(ReasonRefused)
 		for id, letter := range w.log.Letters() {
-			for letter.Attempt = 1; letter.GetAttempt() < 5; letter.Attempt++ {
-				w.redrive(id, letter)
+			for attempt := range int32(4) { // another key each time
+				copied := proto.CloneOf(letter)
+				copied.Attempt = attempt + 1
+				w.redrive(id, copied)
 			}
 		}
 		time.Sleep(30 * time.Second)
