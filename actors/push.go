@@ -126,7 +126,7 @@ func (u *user) pushFrom(ctx actor.Context, it *item, next conversation.State, ch
 			case known == nil: // this tenure announced it, and then did not make it
 				next = next.NotSent(it.pushKey, now)
 			default:
-				return u.takeOver(ctx, it, known)
+				return u.takeOver(ctx, known)
 			}
 			changed = true
 			continue
@@ -235,7 +235,7 @@ func (u *user) send(it *item, part *messages.Answer, id uint64) {
 }
 
 // takeOver goes on with a call that a former activation of this tenure made: it is under way still, or its outcome is there.
-func (u *user) takeOver(ctx actor.Context, it *item, c *call) bool {
+func (u *user) takeOver(ctx actor.Context, c *call) bool {
 	u.call = c.id
 	u.sending.Add(1)
 	u.park(ctx, false)

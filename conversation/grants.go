@@ -46,13 +46,13 @@ func grantClass(k messages.Kind) GrantClass {
 }
 
 // granted notes the grant that a push opens; the same push again changes nothing. A later one of its class takes the place of an
-// earlier one. now bounds its beginning, should WeChat's clock be ahead.
+// earlier one. now bounds its end, should WeChat's clock be ahead.
 func (s State) granted(kind messages.Kind, a Arrival, now time.Time) State {
 	count, valid, ok := kind.Grant()
 	if !ok || a.Late { // a message that is run again is nothing that the user did now
 		return s
 	}
-	from := min(a.created()*1000, now.UnixMilli())
+	from := a.created() * 1000
 	grants := make([]Grant, 0, len(s.Grants)+1)
 	class := grantClass(kind)
 	for _, g := range s.Grants {
@@ -64,7 +64,7 @@ func (s State) granted(kind messages.Kind, a Arrival, now time.Time) State {
 			grants = append(grants, g)
 		}
 	}
-	grants = append(grants, Grant{Class: class, FromMS: from, UntilMS: from + valid.Milliseconds(), Left: count})
+	grants = append(grants, Grant{Class: class, FromMS: from, UntilMS: min(from, now.UnixMilli()) + valid.Milliseconds(), Left: count})
 	s.Grants = grants
 	return s
 }

@@ -60,6 +60,9 @@ func (x *exchange) serveGenuine() {
 		defer x.abandon()
 		entry.Slot = &messages.Slot{Ingress: x.g.id, Id: x.slot.id}
 	}
+	if !in.ForUser() {
+		defer x.queueUp()()
+	}
 	entry.WaitedMs = milliseconds(time.Since(x.start))
 	position, err := x.accept(entry)
 	if err != nil {
@@ -79,6 +82,25 @@ func (x *exchange) serveGenuine() {
 	}
 	x.await()
 	x.g.metrics.answer.Observe(time.Since(accepted).Seconds())
+}
+
+// Events without a user come in crowds: WeChat reports a broadcast's results one by one, as fast as they are taken.
+const (
+	bulkPerCore = 8           // of them on their way into the log at once
+	bulkWait    = time.Second // after which one goes on all the same: a crowd shall wait, and nobody shall be refused
+)
+
+// queueUp lets an event without a user wait until few others are on their way, so that people's messages find room. The caller calls
+// what it returns when the event is in the log.
+func (x *exchange) queueUp() (done func()) {
+	timer := time.NewTimer(bulkWait)
+	defer timer.Stop()
+	select {
+	case x.g.bulk <- struct{}{}:
+		return func() { <-x.g.bulk }
+	case <-timer.C:
+		return func() {}
+	}
 }
 
 // accept waits for the log's word until acceptLimit, also when WeChat hangs up meanwhile: its next delivery then meets a

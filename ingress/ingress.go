@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"runtime"
 	"sync"
 	"time"
 
@@ -63,8 +64,9 @@ type Ingress struct {
 	metrics    *metrics
 	slots      *slots
 	deliveries *deliveries
-	bodies     sync.Pool // of *[]byte
-	quiet      limiter   // of lines about refusals
+	bodies     sync.Pool     // of *[]byte
+	quiet      limiter       // of lines about refusals
+	bulk       chan struct{} // one per event without a user that is on its way into the log
 	callers    Callers
 	proxies    []netip.Prefix
 	elsewhere  limiter // of lines about addresses that are not listed
@@ -95,6 +97,7 @@ func New(o Options) (*Ingress, error) {
 		id: o.ID, log: o.Log, accounts: make(map[string]*account, len(o.Accounts)),
 		now: o.Now, random: o.Random, logger: o.Logger, trace: o.Trace, maxBody: o.MaxBody, partitions: o.Partitions,
 		slots:   newSlots(),
+		bulk:    make(chan struct{}, bulkPerCore*runtime.GOMAXPROCS(0)),
 		quiet:   limiter{allow: rate.NewLimiter(refusalLinesPerSecond, refusalLinesBurst)},
 		callers: o.Callers, proxies: o.Proxies, elsewhere: limiter{allow: rate.NewLimiter(rate.Every(time.Minute), 1)},
 	}

@@ -89,6 +89,11 @@ var doorMutants = []mutant{
 		tests: []string{"ingress.TestStreamedOversize"}, hangs: true,
 	},
 	{
+		name: "a-crowd-leaves-room", rule: "6", takes: "that events without a user go into the log a few at a time",
+		file: "ingress/exchange.go", old: "	if !in.ForUser() {\n		defer x.queueUp()()\n", new: "	if !in.ForUser() && x.last {\n		defer x.queueUp()()\n",
+		tests: []string{"ingress.TestCrowdOfEvents"},
+	},
+	{
 		name: "repeated-fields-are-refused", rule: "P7", takes: "the refusal of repeated fields",
 		file: "wechat/fields.go", old: "			return fmt.Errorf(\"%w: repeated %s\", ErrMalformed, fieldNames[f])\n", new: "			continue\n",
 		tests: []string{"wechat.TestDecodeRefuses"},
