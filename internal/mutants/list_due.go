@@ -134,9 +134,8 @@ var dueMutants = []mutant{
 	},
 	{
 		name: "grant-from-when-it-was-written", rule: "18", takes: "that a grant begins when the user wrote, not when it was read",
-		file:  "conversation/grants.go",
-		old:   "	from := min(a.created()*1000, now.UnixMilli())\n",
-		new:   "	from := now.UnixMilli()\n",
+		file: "conversation/grants.go", old: "	grants := make([]Grant, 0, len(s.Grants)+1)\n",
+		new:   "	from = now.UnixMilli()\n	grants := make([]Grant, 0, len(s.Grants)+1)\n",
 		tests: []string{"conversation.TestScripts"},
 	},
 	{

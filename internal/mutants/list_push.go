@@ -131,9 +131,7 @@ var pushMutants = []mutant{
 	},
 	{
 		name: "call-under-way-is-not-made-again", rule: "16", takes: "that the next activation makes no call while one is under way",
-		file:  "actors/push.go",
-		old:   "				return u.takeOver(ctx, it, known)\n",
-		new:   "				next = next.NotSent(it.pushKey, now)\n",
+		file: "actors/push.go", old: "			case known == nil: ", new: "			case known == nil || !u.stopped: ",
 		tests: []string{"actors.TestCallUnderWayIsTakenOver", "actors.TestCallsOutliveActivations"},
 	},
 	{
