@@ -1,6 +1,9 @@
 package actors
 
 import (
+	"errors"
+	"hongyan/messages"
+	"hongyan/state"
 	"strings"
 	"testing"
 	"time"
@@ -107,5 +110,27 @@ func TestLateRedeliveryGetsTheAnswer(t *testing.T) {
 		if next := w.deliver(w.message("u1", "2", "b")); next.text() != "re: b" {
 			t.Errorf("the next message got %q", next.text())
 		}
+	})
+}
+
+// A new owner that only says `success` to a repeated delivery has written nothing by that. A former owner's late write would change the
+// record behind its back: before it settles anything, it makes sure that none can (rule 8).
+func TestRepeatsKeepFormerOwnersOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		in := w.message("u1", "1", "a")
+		w.deliver(in)
+		time.Sleep(2 * time.Minute) // so long that its answer is forgotten
+		_, before := w.state("u1")
+		w.kill()
+		w.start()
+		w.deliver(in)
+		time.Sleep(time.Second)
+		key := state.Key{User: messages.User{Account: account, OpenID: "u1"}}
+		_, err := w.store.Commit(t.Context(), key, before, state.Write{Epoch: 1, WriteID: 1, Value: before.Value})
+		if !errors.Is(err, state.ErrStaleEpoch) {
+			t.Errorf("a former owner's write came to %v, want it refused", err)
+		}
+		w.wantSaid("u1", "a")
 	})
 }

@@ -182,7 +182,7 @@ func (u *user) write(ctx actor.Context, next conversation.State) bool {
 		}
 		u.metrics.barrier.Observe(u.Now().Sub(committed).Seconds())
 	}
-	u.rec, u.st, u.synced, u.fenced = rec, next, true, u.mails
+	u.rec, u.st, u.synced, u.proven, u.fenced = rec, next, true, true, u.mails
 	u.rec.Value = nil // it is in u.st; a resident user need not hold it twice
 	return true
 }

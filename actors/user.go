@@ -32,6 +32,7 @@ type user struct {
 	turn    uint64             // counts the bot's calls, so that a late result is known
 	cancel  context.CancelFunc // ends the running call; nil when there is none
 	synced  bool               // the record as it was loaded is behind the barrier
+	proven  bool               // this activation has won a compare-and-set: what it knows of the record is all that there is
 	call    uint64             // the call of WeChat's API that is under way; 0: none
 	retry   time.Time          // not before then is the next one made
 	waiting time.Time          // since when the push waits for WeChat's API; zero: it does not
@@ -352,6 +353,11 @@ func (u *user) advance(ctx actor.Context) {
 // finish settles a message that reached its end, with all its deliveries. note stands in place of the outcome in the log.
 func (u *user) finish(ctx actor.Context, it *item, note string) {
 	if u.stopped {
+		return
+	}
+	// A stale owner may still have written behind our load: an answer to be kept, whose row in the due index nobody would make. From a
+	// compare-and-set of ours on it cannot (DESIGN §3 rule 8).
+	if !u.proven && u.rec.Version != (state.Version{}) && !u.write(ctx, u.st) {
 		return
 	}
 	if note == "" && it.source == messages.Source_SOURCE_WAKE {

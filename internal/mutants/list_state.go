@@ -217,4 +217,9 @@ var stateMutants = []mutant{
 		file: "stream/groupsync/barrier.go", old: "	if b.refused == nil {\n		b.refused = err\n	}\n	return took, err", new: "	return took, err",
 		tests: []string{"stream/groupsync.TestFailureIsFinal"},
 	},
+	{
+		name: "settled-by-a-proven-owner", rule: "8", takes: "that an activation wins a compare-and-set before it settles anything",
+		file: "actors/user.go", old: "	if !u.proven && u.rec.Version", new: "	if u.stopped && u.rec.Version",
+		tests: []string{"actors.TestRepeatsKeepFormerOwnersOut"},
+	},
 }
