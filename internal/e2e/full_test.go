@@ -14,7 +14,7 @@ import (
 )
 
 // slowTurn holds the only partition's floor, so that nothing of the full log can be purged while WeChat delivers thrice.
-const slowTurn = 30 * time.Second
+const slowTurn = 50 * time.Second
 
 // TestFullLog fills the log to its cap. Nothing is told `success` that the log does not have, nobody sees the fault banner,
 // readiness says so, and once the entries are settled the node purges them and accepts again by itself.
