@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"hongyan/conversation"
 	"hongyan/messages"
 	"hongyan/state/memory"
@@ -440,6 +442,37 @@ func TestHistoryReachesTheBot(t *testing.T) {
 		}
 		if st.Keys.Len() != 2 || st.Applied != (messages.Position{Generation: 1, Sequence: 2}) {
 			t.Errorf("%d keys, applied %s", st.Keys.Len(), st.Applied)
+		}
+	})
+}
+
+// A new user whose first message is being answered is there, though nothing of him is in the store yet.
+func TestViewOfAFirstMessage(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.slowly("slow", 3*time.Second)
+		w.start()
+		w.deliver(w.message("u1", "1", "slow"))
+		view := func() *messages.UserView {
+			ask := func(pid *actor.PID, m any) any {
+				reply, err := w.system.Root.RequestFuture(pid, m, time.Second).Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return reply
+			}
+			activated, ok := ask(w.pid, &messages.Activate{Account: account, OpenId: "u1"}).(*messages.Activated)
+			if !ok || activated.GetError() != "" {
+				t.Fatalf("the user's actor: %v", activated)
+			}
+			v, _ := ask(actor.NewPID(w.pid.GetAddress(), activated.GetActorId()), &messages.Inspect{}).(*messages.UserView)
+			return v
+		}
+		if v := view(); !v.GetFound() || v.GetQueued() != 1 || v.GetRunning() == "" || v.GetVersion() != 0 {
+			t.Errorf("while the bot is at work: %v", v)
+		}
+		time.Sleep(5 * time.Second)
+		if v := view(); !v.GetFound() || v.GetQueued() != 0 || v.GetVersion() == 0 {
+			t.Errorf("afterwards: %v", v)
 		}
 	})
 }

@@ -386,7 +386,7 @@ func (u *user) finish(ctx actor.Context, it *item, note string) {
 func (u *user) view() *messages.UserView {
 	v := &messages.UserView{
 		Account: u.name.Account, OpenId: u.name.OpenID, Partition: int32(u.tenure.Partition), Node: u.Node, Epoch: u.tenure.Epoch,
-		Found: u.rec.Version.Number > 0, Incarnation: u.rec.Version.Incarnation, Version: u.rec.Version.Number,
+		Found: u.rec.Version.Number > 0 || len(u.queue) > 0, Incarnation: u.rec.Version.Incarnation, Version: u.rec.Version.Number,
 		Queued: int32(len(u.queue)),
 	}
 	if len(u.queue) > 0 {
