@@ -2,11 +2,12 @@ package actors
 
 import (
 	"errors"
-	"hongyan/messages"
-	"hongyan/state"
 	"strings"
 	"testing"
 	"time"
+
+	"hongyan/messages"
+	"hongyan/state"
 )
 
 // Rules 8 and 14: an owner that was stopped does not know what a later one has done with an answer: it may have been kept for the
