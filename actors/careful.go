@@ -80,10 +80,13 @@ func (p *partition) handHeld(ctx actor.Context) {
 // joins tells whether an entry is one more delivery of a message that its user's actor has in hand. It is no new danger and needs no
 // care, and the message may be waiting for it.
 func (p *partition) joins(rec stream.Received) bool {
+	if rec.Entry.GetSource() != messages.Source_SOURCE_CALLBACK {
+		return false // a re-driven letter names the message that it was, and runs as another one, in its own turn
+	}
 	in := rec.Entry.GetInbound()
 	r := p.users[messages.User{Account: in.GetAccount(), OpenID: in.GetOpenId()}]
 	return r != nil && slices.ContainsFunc(r.entries, func(have stream.Received) bool {
-		return bytes.Equal(have.Entry.GetInbound().GetKey(), in.GetKey())
+		return have.Entry.GetSource() == messages.Source_SOURCE_CALLBACK && bytes.Equal(have.Entry.GetInbound().GetKey(), in.GetKey())
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"hongyan/messages"
 	"hongyan/state/memory"
+	"hongyan/stream"
 )
 
 // all the same, before what is read after it.
@@ -155,4 +156,25 @@ func TestDeadlyEntryBehindASettledOne(t *testing.T) {
 		}
 		w.wantSaid("u1", "innocent")
 	})
+}
+
+// A re-driven letter names the message that it was. While entries are handed over with care it must not pass those before it as if it were
+// one more delivery of that message: its turn would move the user's position over them (rules 2 and 5).
+func TestCarefulKeepsRedrivesInTheirPlace(t *testing.T) {
+	t.Parallel()
+	in := &messages.Inbound{Account: account, OpenId: "u1", Key: make([]byte, messages.KeySize)}
+	entry := func(source messages.Source) stream.Received {
+		return stream.Received{Entry: &messages.Entry{Inbound: in, Source: source}}
+	}
+	p := &partition{users: map[messages.User]*resident{
+		{Account: account, OpenID: "u1"}: {entries: []stream.Received{entry(messages.Source_SOURCE_CALLBACK)}},
+	}}
+	if !p.joins(entry(messages.Source_SOURCE_CALLBACK)) {
+		t.Error("one more delivery of a message in hand must not wait for the batch")
+	}
+	for _, source := range []messages.Source{messages.Source_SOURCE_REDRIVE, messages.Source_SOURCE_WAKE} {
+		if p.joins(entry(source)) {
+			t.Errorf("an entry of %v passes those before it", source)
+		}
+	}
 }

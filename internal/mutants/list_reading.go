@@ -227,4 +227,9 @@ var readingMutants = []mutant{
 		file: "stream/mark.go", old: "jetstream.WithPurgeSubject(partitionFilter(partition))", new: "jetstream.WithPurgeSubject(inPrefix+\">\")",
 		tests: []string{"stream.TestPurgeLeavesOtherPartitions"},
 	},
+	{
+		name: "re-drives-keep-their-place", rule: "5", takes: "that only a delivery of the same message passes a careful batch",
+		file: "actors/careful.go", old: "	if rec.Entry.GetSource() != messages.Source_SOURCE_CALLBACK {\n", new: "	if rec.Entry == nil {\n",
+		tests: []string{"actors.TestCarefulKeepsRedrivesInTheirPlace"},
+	},
 }
