@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hongyan/conversation"
 	"hongyan/messages"
 )
 
@@ -23,6 +25,14 @@ type Link struct {
 	Bot Bot
 	// Timeout bounds one answer of this link; 0 leaves it to the turn's own context.
 	Timeout time.Duration
+	// Remote says that the link asks an upstream, which may be slow or down. It is passed over in a hurry and while the user's breaker
+	// is open, and its errors count for that breaker.
+	Remote bool
+}
+
+// Filter changes an answer before it leaves, or leaves it as it is; it must not change what it was given. guard.Filter implements it.
+type Filter interface {
+	Clean(account string, a *messages.Answer) *messages.Answer
 }
 
 // Options describe one account's chain.
@@ -30,6 +40,9 @@ type Options struct {
 	Account    string                // our account id, a label of the counters
 	Links      []Link                // asked in this order; may be empty
 	Fallback   string                // what a message gets that no link handled; empty means silence
+	Apology    string                // the same where a remote link could not be asked, or failed; empty: Fallback
+	Filter     Filter                // what answers go through; nil: nothing is changed
+	Media      MediaSource           // where links get media from; nil: nowhere
 	Logger     *slog.Logger          // nil: slog.Default()
 	Registerer prometheus.Registerer // nil: nothing is counted for others to see; chains may share one
 }
@@ -42,6 +55,9 @@ type Chain struct {
 	account  string
 	links    []Link
 	fallback *messages.Answer // nil: silence
+	apology  *messages.Answer // nil: the fallback
+	filter   Filter
+	media    MediaSource
 	log      *slog.Logger
 	metrics  *metrics
 }
@@ -67,9 +83,12 @@ func New(opts Options) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("account %s: %w", opts.Account, err)
 	}
-	c := &Chain{account: opts.Account, links: opts.Links, log: opts.Logger, metrics: m}
+	c := &Chain{account: opts.Account, links: opts.Links, filter: opts.Filter, media: opts.Media, log: opts.Logger, metrics: m}
 	if strings.TrimSpace(opts.Fallback) != "" {
 		c.fallback = Text(opts.Fallback)
+	}
+	if c.apology = c.fallback; strings.TrimSpace(opts.Apology) != "" {
+		c.apology = Text(opts.Apology)
 	}
 	return c, nil
 }
@@ -84,71 +103,128 @@ func (c *Chain) Name() string { return "chain" }
 
 // Answer asks the links in order. The response is always handled: by the first link that handled the turn, else by the
 // fallback text (messages that a user wrote), else by silence (events). A link that fails, panics or is late is logged,
-// counted and passed over.
+// counted and passed over; where a remote one was, the apology stands in for the fallback.
 //
 // The only error is that of ctx, when it ended before anybody had answered: the turn itself is over then, and nothing may be
-// said in its name.
+// said in its name. Response.Tokens counts all the same.
 func (c *Chain) Answer(ctx context.Context, req *Request) (Response, error) {
+	t := turn{Chain: c, req: req}
 	for _, l := range c.links {
 		if err := ctx.Err(); err != nil {
-			return Response{}, fmt.Errorf("bots of account %s: %w", c.account, err)
+			return Response{Tokens: t.tokens}, fmt.Errorf("bots of account %s: %w", c.account, err)
 		}
-		name := l.Bot.Name()
-		resp, err := c.ask(ctx, l, req)
+		resp, err := t.ask(ctx, l)
 		if err != nil && ctx.Err() != nil {
-			return Response{}, fmt.Errorf("bot %s of account %s: %w", name, c.account, ctx.Err())
+			return Response{Tokens: t.tokens}, fmt.Errorf("bot %s of account %s: %w", l.Bot.Name(), c.account, ctx.Err())
 		}
-		if err != nil {
-			user := messages.User{Account: c.account, OpenID: req.Message.GetOpenId()}
-			c.log.WarnContext(ctx, "bot failed, asking the next one", "account", c.account, "bot", name,
-				"user", user.Hash(), "key", messages.KeyOf(req.Message).String(), "error", err)
-			continue
-		}
-		if resp.Handled {
-			return resp, nil
+		if err == nil && resp.Handled {
+			return t.done(resp), nil
 		}
 	}
-	return c.nobody(req), nil
+	return t.done(t.nobody()), nil
+}
+
+// turn is one walk along the chain.
+type turn struct {
+	*Chain
+	req      *Request
+	tried    []Tried
+	tokens   int64
+	upstream conversation.Upstream
+	wanting  bool // a remote link was not asked, or failed
+}
+
+// done completes the chain's response.
+func (t *turn) done(resp Response) Response {
+	resp.Tried, resp.Tokens, resp.Upstream = t.tried, t.tokens, t.upstream
+	if h := resp.HandOver; h != nil {
+		transfer := &messages.TransferAnswer{KfAccount: h.Account}
+		resp.Answers = []*messages.Answer{{Content: &messages.Answer_Transfer{Transfer: transfer}}}
+	}
+	if t.filter != nil {
+		resp.Answers = slices.Clone(resp.Answers)
+		for i, a := range resp.Answers {
+			resp.Answers[i] = t.filter.Clean(t.account, a)
+		}
+	}
+	return resp
 }
 
 // nobody is the response to a turn that no link handled.
-func (c *Chain) nobody(req *Request) Response {
+func (t *turn) nobody() Response {
 	resp := Response{Handled: true, Link: FallbackLink}
-	if kind := req.Message.GetKind(); kind != messages.Kind_KIND_UNKNOWN && !kind.IsEvent() {
-		if c.fallback != nil {
-			resp.Answers = []*messages.Answer{c.fallback}
-		}
+	answer := t.fallback
+	if t.wanting {
+		answer = t.apology
 	}
-	c.metrics.count(c.account, FallbackLink, resultOf(resp, nil))
+	if kind := t.req.Message.GetKind(); answer != nil && kind != messages.Kind_KIND_UNKNOWN && !kind.IsEvent() {
+		resp.Answers = []*messages.Answer{answer}
+	}
+	t.note(FallbackLink, resultOf(resp, nil), 0)
 	return resp
 }
 
 // ask gives one link its turn: with its own time, its own session values, and its panics and senseless answers made errors.
-func (c *Chain) ask(ctx context.Context, l Link, req *Request) (resp Response, err error) {
+func (t *turn) ask(ctx context.Context, l Link) (resp Response, err error) {
 	name := l.Bot.Name()
+	if l.Remote && (t.req.Hurry || t.req.Resting) {
+		t.wanting = true
+		t.note(name, resultSkipped, 0)
+		return Response{}, nil
+	}
+	within := ctx
 	if l.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, l.Timeout)
+		within, cancel = context.WithTimeout(ctx, l.Timeout)
 		defer cancel()
 	}
+	own := *t.req
+	own.Session, own.Media = sessionOf(t.req.Session, name), t.media
 	start := time.Now()
-	defer func() {
-		c.metrics.count(c.account, name, resultOf(resp, err))
-		c.metrics.seconds.WithLabelValues(name).Observe(time.Since(start).Seconds())
-	}()
-
-	own := *req
-	own.Session = sessionOf(req.Session, name)
-	resp, err = safely(ctx, l.Bot, &own)
-	if err != nil {
-		return Response{}, err
+	resp, err = safely(within, l.Bot, &own)
+	if err == nil {
+		err = check(resp)
 	}
-	if err := check(resp); err != nil {
+	took := time.Since(start)
+	t.metrics.seconds.WithLabelValues(name).Observe(took.Seconds())
+	t.note(name, resultOf(resp, err), took)
+	t.tokens += resp.Tokens
+	if l.Remote {
+		t.fared(resp, err)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			user := messages.User{Account: t.account, OpenID: t.req.Message.GetOpenId()}
+			level := slog.LevelWarn
+			if errors.Is(err, ErrUnavailable) { // the upstream itself says so once
+				level = slog.LevelDebug
+			}
+			t.log.Log(ctx, level, "bot failed, asking the next one", "account", t.account, "bot", name,
+				"user", user.Hash(), "key", messages.KeyOf(t.req.Message).String(), "error", err)
+		}
 		return Response{}, err
 	}
 	resp.Link = name
 	resp.Session = prefixed(resp.Session, name)
 	return resp, nil
+}
+
+// fared notes how a remote link did.
+func (t *turn) fared(resp Response, err error) {
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		t.wanting = true
+	case err != nil:
+		t.wanting, t.upstream = true, conversation.UpstreamFailed
+	case resp.Handled && t.upstream == conversation.UpstreamNotAsked:
+		t.upstream = conversation.UpstreamOK
+	}
+}
+
+// note counts what came of one link.
+func (t *turn) note(link, result string, took time.Duration) {
+	t.metrics.count(t.account, link, result)
+	t.tried = append(t.tried, Tried{Link: link, Result: result, Took: took})
 }
 
 // errPanic marks a link's panic.
@@ -173,6 +249,9 @@ func safely(ctx context.Context, bot Bot, req *Request) (resp Response, err erro
 func check(resp Response) error {
 	if !resp.Handled {
 		return nil
+	}
+	if resp.HandOver != nil && len(resp.Answers) > 0 {
+		return errors.New("the bot answers and hands the user over in one turn; WeChat can do one of both")
 	}
 	for _, answer := range resp.Answers {
 		switch content := answer.GetContent().(type) {

@@ -233,7 +233,7 @@ func TestChainsShareMetrics(t *testing.T) {
 		}
 	}
 	want := `
-# HELP hongyan_bot_turns_total Turns that a bot was asked about: answered, silent, passed (on to the next bot), timeout, panic or error.
+# HELP hongyan_bot_turns_total Turns that came to a bot, by what it made of them: see docs/bots.md.
 # TYPE hongyan_bot_turns_total counter
 hongyan_bot_turns_total{account="one",link="a",result="answered"} 1
 hongyan_bot_turns_total{account="two",link="a",result="answered"} 1

@@ -16,6 +16,10 @@ const (
 	resultTimeout  = "timeout"  // the link's own time, or the turn's, was over
 	resultPanic    = "panic"
 	resultError    = "error"
+
+	resultSkipped     = "skipped"     // a remote link in a hurry, or while the user's breaker is open
+	resultUnavailable = "unavailable" // its upstream could not be asked: breaker, places, rate
+	resultHandedOver  = "handed_over" // to a support agent
 )
 
 // metrics are what all chains of a process count together.
@@ -29,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_bot_turns_total",
-			Help: "Turns that a bot was asked about: answered, silent, passed (on to the next bot), timeout, panic or error.",
+			Help: "Turns that came to a bot, by what it made of them: see docs/bots.md.",
 		}, []string{"account", "link", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "hongyan_bot_seconds",
@@ -72,12 +76,16 @@ func resultOf(resp Response, err error) string {
 	switch {
 	case errors.Is(err, errPanic):
 		return resultPanic
+	case errors.Is(err, ErrUnavailable):
+		return resultUnavailable
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return resultTimeout
 	case err != nil:
 		return resultError
 	case !resp.Handled:
 		return resultPassed
+	case resp.HandOver != nil:
+		return resultHandedOver
 	case len(resp.Answers) == 0:
 		return resultSilent
 	default:

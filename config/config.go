@@ -183,6 +183,38 @@ type Account struct {
 	Bot          []string     `yaml:"bot" env:"BOT"`
 	Reply        Reply        `yaml:"reply" envPrefix:"REPLY_"`
 	Conversation Conversation `yaml:"conversation" envPrefix:"CONVERSATION_"`
+	// Breaker is every user's own: it opens after failed turns of this user in a row.
+	Breaker UserBreaker `yaml:"breaker" envPrefix:"BREAKER_"`
+	// Budget bounds the model tokens of a day, China's time.
+	Budget Budget `yaml:"budget" envPrefix:"BUDGET_"`
+	// Safety is what answers go through before they leave.
+	Safety Safety `yaml:"safety" envPrefix:"SAFETY_"`
+}
+
+// UserBreaker keeps a user whose turns fail one after the other from asking remote bots again and again.
+type UserBreaker struct {
+	Failures int           `yaml:"failures" env:"FAILURES"` // failed turns in a row that open it, 0 to 100; 0: never; default 3
+	Open     time.Duration `yaml:"open" env:"OPEN"`         // how long it stays open, 1s to 1h; default 30s
+}
+
+// Budget bounds the model tokens of one day. 0 is no bound, the default.
+type Budget struct {
+	UserTokens    int64 `yaml:"user_tokens" env:"USER_TOKENS"`       // of one user
+	AccountTokens int64 `yaml:"account_tokens" env:"ACCOUNT_TOKENS"` // of all users together, over all nodes
+}
+
+// Safety is what answers go through.
+type Safety struct {
+	// BlockFile lists words, one a line, that answers must not have; "#" begins a comment. It is taken up anew when it changes.
+	// Empty: none.
+	BlockFile Path `yaml:"block_file" env:"BLOCK_FILE"`
+	// Replacement stands for each of those words. Default ***.
+	Replacement string `yaml:"replacement" env:"REPLACEMENT"`
+	// Refusal is said instead of an answer with such a word. Empty, the default: the words are replaced.
+	Refusal string `yaml:"refusal" env:"REFUSAL"`
+	// MaxLength is how many characters a text answer may have; what is more is cut at the end of a sentence where there is one. 0: no
+	// bound but WeChat's pages. Default 0.
+	MaxLength int `yaml:"max_length" env:"MAX_LENGTH"`
 }
 
 // APILimits bound what an account sends through WeChat's API. 0 is off: WeChat's own limits hold all the same.
@@ -210,6 +242,17 @@ type Reply struct {
 	// Flooded answers one message a minute of a user who sends more than the queue holds; the rest of them get silence, and all
 	// are counted. Empty: silence. Has a default.
 	Flooded string `yaml:"flooded" env:"FLOODED"`
+	// Limited answers one message a minute of a user who is over limits.user_rate; the others get silence until there is room. Empty:
+	// silence. Has a default.
+	Limited string `yaml:"limited" env:"LIMITED"`
+	// Busy answers, once a minute for each user, what comes in over limits.account_rate. Empty: silence. Has a default.
+	Busy string `yaml:"busy" env:"BUSY"`
+	// Unavailable answers a message when a remote bot could not be asked, or failed, and no bot behind it answered. Empty: Fallback.
+	// Has a default.
+	Unavailable string `yaml:"unavailable" env:"UNAVAILABLE"`
+	// HandOver is told to a user who is handed over to an agent when no reply is open for it; the next message then is. Not empty.
+	// Has a default.
+	HandOver string `yaml:"hand_over" env:"HAND_OVER"`
 	// More stands under a reply whose rest follows on request, when the user writes 继续. Empty: nothing. Has a default.
 	More string `yaml:"more" env:"MORE"`
 	// KeepFor is how long an answer that could not be delivered waits for the user's next message; then it is a dead letter.
@@ -231,30 +274,100 @@ type Conversation struct {
 
 // Bot is one link that chains can use. Which keys belong to it depends on its type; the others are faults.
 type Bot struct {
-	// Type is rules, faq, openai, http or nats. Not built yet: all but rules.
+	// Type is rules, openai, http, nats or faq. Not built yet: faq.
 	Type BotType `yaml:"type" env:"TYPE"`
 	// File is the rules file of type rules.
 	File Path `yaml:"file,omitempty" env:"FILE"`
-	// BaseURL, APIKey, Model and System (the system prompt) belong to type openai.
+
+	// Endpoints are where the upstream can be asked: several share the load by weight, and stand in for each other. With one, its keys
+	// (base_url, api_key, model; url) may stand in the bot itself.
+	Endpoints []Endpoint `yaml:"endpoints,omitempty" env:"-"`
+	// BaseURL, APIKey and Model belong to type openai, as in an endpoint.
 	BaseURL string `yaml:"base_url,omitempty" env:"BASE_URL"`
 	APIKey  Secret `yaml:"api_key,omitempty" env:"API_KEY"`
-	Model   string `yaml:"model,omitempty" env:"MODEL"`
-	System  string `yaml:"system,omitempty" env:"SYSTEM"`
+	// APIKeyFile holds the key instead of APIKey; it is read anew when it changes, so that a key is rotated without a restart.
+	APIKeyFile Path   `yaml:"api_key_file,omitempty" env:"-"`
+	Model      string `yaml:"model,omitempty" env:"MODEL"`
+	// System is the system prompt of type openai; {date}, {time} and {account} are filled in.
+	System string `yaml:"system,omitempty" env:"SYSTEM"`
+	// Temperature of type openai, 0 to 2; unset: the endpoint's own.
+	Temperature *float64 `yaml:"temperature,omitempty" env:"TEMPERATURE"`
+	// MaxTokens bounds one answer of type openai, 1 to 32768; default 1024.
+	MaxTokens int `yaml:"max_tokens,omitempty" env:"MAX_TOKENS"`
+	// ContextTokens bounds what one question of type openai holds, the conversation included, the oldest turns of which go first; 256
+	// to 1048576; default 8192. Tokens are estimated, on the safe side.
+	ContextTokens int `yaml:"context_tokens,omitempty" env:"CONTEXT_TOKENS"`
+	// Images says how type openai gets a user's pictures: off (not at all, default), url (WeChat's address of it) or bytes.
+	Images Images `yaml:"images,omitempty" env:"IMAGES"`
+	// NewWords start the conversation afresh; default /new, 新对话. NewReply answers them. Has a default.
+	NewWords []string `yaml:"new_words,omitempty" env:"NEW_WORDS"`
+	NewReply string   `yaml:"new_reply,omitempty" env:"NEW_REPLY"`
+	// Exhausted answers when the day's budget of tokens is used up. Has a default.
+	Exhausted string `yaml:"exhausted,omitempty" env:"EXHAUSTED"`
+	// Tools that the model of type openai may call.
+	Tools []Tool `yaml:"tools,omitempty" env:"-"`
+
 	// Subject of type nats; default hy.bot.<name>.
 	Subject string `yaml:"subject,omitempty" env:"SUBJECT"`
-	// URL of type http.
+	// URL of type http, as in an endpoint.
 	URL string `yaml:"url,omitempty" env:"URL"`
+	// Secret signs what type http sends (HMAC-SHA256); SecretFile holds it instead, and is read anew when it changes.
+	Secret     Secret `yaml:"secret,omitempty" env:"SECRET"`
+	SecretFile Path   `yaml:"secret_file,omitempty" env:"-"`
+	// Media says whether types http and nats get a user's pictures and voices with the message: off (its id alone, default) or bytes.
+	Media MediaMode `yaml:"media,omitempty" env:"MEDIA"`
+
 	// Timeout of one turn, for types openai, http and nats: 1s to 10m; default 60s.
 	Timeout time.Duration `yaml:"timeout,omitempty" env:"TIMEOUT"`
+	// MaxInFlight is how many turns of one node may be at the upstream at a time, 1 to 65536; more are answered by the next bot, or by
+	// reply.unavailable. Default 512.
+	MaxInFlight int `yaml:"max_in_flight,omitempty" env:"MAX_IN_FLIGHT"`
+	// Rate bounds the turns that go to the upstream, over the whole cluster; N/s, N/m, N/h; 0, the default, is off.
+	Rate Rate `yaml:"rate,omitempty" env:"RATE"`
+	// Breaker of the upstream, one for each endpoint.
+	Breaker Breaker `yaml:"breaker,omitempty" envPrefix:"BREAKER_"`
 }
 
-// Limits bound how much comes in; N/s, N/m, N/h, and 0 is off. Limiting is not built in this version, so every default is off
-// (0) and other values are refused at start.
+// Endpoint is one place where an upstream can be asked.
+type Endpoint struct {
+	BaseURL    string `yaml:"base_url,omitempty"` // openai: the root of its API, https://…/v1
+	APIKey     Secret `yaml:"api_key,omitempty"`
+	APIKeyFile Path   `yaml:"api_key_file,omitempty"`
+	Model      string `yaml:"model,omitempty"`  // openai; default: the bot's
+	URL        string `yaml:"url,omitempty"`    // http
+	Weight     int    `yaml:"weight,omitempty"` // 0 to 1000; 0 is asked only where all others fail; default 1
+}
+
+// Breaker keeps an upstream that fails from being asked: closed, open, half-open.
+type Breaker struct {
+	Failures int           `yaml:"failures,omitempty" env:"FAILURES"` // in a row that open it, 1 to 1000; default 5
+	Window   time.Duration `yaml:"window,omitempty" env:"WINDOW"`     // or half of those in so long, where there are twice as many; default 10s
+	Open     time.Duration `yaml:"open,omitempty" env:"OPEN"`         // until it lets probes through, 100ms to 1h; default 10s
+	Probes   int           `yaml:"probes,omitempty" env:"PROBES"`     // at a time while half-open, 1 to 100; default 1
+	// Silence is for how long nothing at all may come from an upstream that was quicker before, with several turns waiting; it counts
+	// as a failure of them all then. 0s to 10m; 0s never does; default 4s.
+	Silence *time.Duration `yaml:"silence,omitempty" env:"SILENCE"`
+}
+
+// Tool is something that a model may call.
+type Tool struct {
+	Name        string         `yaml:"name"`                  // [A-Za-z0-9_-]{1,64}
+	Description string         `yaml:"description"`           // tells the model when to call it
+	Parameters  map[string]any `yaml:"parameters,omitempty"`  // JSON Schema of the arguments; default: an object without any
+	URL         string         `yaml:"url,omitempty"`         // POST; either url or subject
+	Subject     string         `yaml:"subject,omitempty"`     // NATS request
+	Secret      Secret         `yaml:"secret,omitempty"`      // signs what goes to url, like a bot's
+	SecretFile  Path           `yaml:"secret_file,omitempty"` // read anew when it changes
+	Timeout     time.Duration  `yaml:"timeout,omitempty"`     // 100ms to 5m; default 10s
+}
+
+// Limits bound how much comes in; N/s, N/m, N/h, and 0 is off. A message over a limit is committed as limited: no bot is asked, and one
+// friendly notice a minute says why.
 type Limits struct {
-	UserRate    Rate `yaml:"user_rate" env:"USER_RATE"`       // messages of one user
-	UserBurst   int  `yaml:"user_burst" env:"USER_BURST"`     // what a user may send at once
-	AccountRate Rate `yaml:"account_rate" env:"ACCOUNT_RATE"` // messages of one account
-	IPRate      Rate `yaml:"ip_rate" env:"IP_RATE"`           // requests of one address
+	UserRate    Rate `yaml:"user_rate" env:"USER_RATE"`       // messages of one user; default 1/s
+	UserBurst   int  `yaml:"user_burst" env:"USER_BURST"`     // what a user may send at once, 1 to 1000; default 10
+	AccountRate Rate `yaml:"account_rate" env:"ACCOUNT_RATE"` // messages of one account, over the whole cluster; default 2000/s
+	IPRate      Rate `yaml:"ip_rate" env:"IP_RATE"`           // requests of one address to one ingress; more get 503; default 0
 }
 
 // APIKey opens the push API for some accounts.

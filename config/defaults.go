@@ -10,6 +10,10 @@ const (
 	defaultThinking    = "这个问题我还在想，请稍后随便回复一句，我就把答案发给您。"
 	defaultNotReceived = "抱歉，刚才的消息没有收到，请再发送一次。"
 	defaultMore        = "（未完，回复“继续”查看下文）"
+	defaultLimited     = "您发得有点快，请稍等一会儿再发。"
+	defaultBusy        = "现在咨询的人比较多，请稍后再试。"
+	defaultUnavailable = "抱歉，我现在有点忙，请稍后再问我一次。"
+	defaultHandOver    = "请再回复任意内容，我马上为您转接人工客服。"
 	defaultFlooded     = "您发得太快了，请等前面的消息处理完再发。"
 )
 
@@ -43,12 +47,18 @@ func DefaultAccount() Account {
 			Thinking:    defaultThinking,
 			NotReceived: defaultNotReceived,
 			Flooded:     defaultFlooded,
+			Limited:     defaultLimited,
+			Busy:        defaultBusy,
+			Unavailable: defaultUnavailable,
+			HandOver:    defaultHandOver,
 			More:        defaultMore,
 			KeepFor:     48 * time.Hour,
 			Typing:      true,
 			Unknown:     UnknownNever,
 		},
 		Conversation: Conversation{MaxTurns: 20, MaxBytes: 16 << 10, Idle: time.Hour},
+		Breaker:      UserBreaker{Failures: 3, Open: 30 * time.Second},
+		Safety:       Safety{Replacement: "***"},
 	}
 }
 

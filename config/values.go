@@ -190,6 +190,10 @@ type (
 	TokenSource string
 	// CallbackIPs is what becomes of callbacks from addresses that WeChat does not publish.
 	CallbackIPs string
+	// Images is how a model gets a user's pictures.
+	Images string
+	// MediaMode is how a remote bot gets a user's media.
+	MediaMode string
 	// Unknown is what becomes of an answer with unknown outcome (DESIGN §3 rule 13).
 	Unknown string
 	// LogLevel is that of the least severe line that is logged.
@@ -230,6 +234,13 @@ const (
 	CallbackIPsOff     CallbackIPs = "off"
 	CallbackIPsReport  CallbackIPs = "report"
 	CallbackIPsEnforce CallbackIPs = "enforce"
+
+	ImagesOff   Images = "off"
+	ImagesURL   Images = "url"
+	ImagesBytes Images = "bytes"
+
+	MediaOff   MediaMode = "off"
+	MediaBytes MediaMode = "bytes"
 
 	UnknownNever Unknown = "never"
 	UnknownOnce  Unknown = "once"
@@ -320,4 +331,14 @@ func (v *TokenSource) UnmarshalText(b []byte) error {
 // UnmarshalText accepts off, report and enforce.
 func (v *CallbackIPs) UnmarshalText(b []byte) error {
 	return choose(v, b, "a choice", CallbackIPsOff, CallbackIPsReport, CallbackIPsEnforce)
+}
+
+// UnmarshalText accepts off, url and bytes.
+func (v *Images) UnmarshalText(b []byte) error {
+	return choose(v, b, "a way for pictures", ImagesOff, ImagesURL, ImagesBytes)
+}
+
+// UnmarshalText accepts off and bytes.
+func (v *MediaMode) UnmarshalText(b []byte) error {
+	return choose(v, b, "a way for media", MediaOff, MediaBytes)
 }

@@ -93,7 +93,7 @@ func (r KeyRing) MarshalJSON() ([]byte, error) {
 	return json.Marshal(rows)
 }
 
-// OutcomeWord is the outcome as people read it: answered, silent, dead, dropped_flood.
+// OutcomeWord is the outcome as people read it: answered, silent, dead, dropped_flood, limited.
 func OutcomeWord(o messages.Outcome) string {
 	switch o {
 	case messages.Outcome_OUTCOME_ANSWERED:
@@ -104,6 +104,8 @@ func OutcomeWord(o messages.Outcome) string {
 		return "dead"
 	case messages.Outcome_OUTCOME_DROPPED_FLOOD:
 		return "dropped_flood"
+	case messages.Outcome_OUTCOME_LIMITED:
+		return "limited"
 	default:
 		return "none"
 	}

@@ -14,6 +14,13 @@ type Limits struct {
 	TextBytes    int           // WeChat's limit for one text reply
 	Push         bool          // the account may send customer-service messages
 	More         string        // stands under a reply that has a rest; empty for none
+
+	UserEvery  time.Duration // how long a message takes up the user's rate: the inverse of limits.user_rate; 0: no limit
+	UserBurst  int           // so many may come at once
+	BreakAfter int           // failed turns in a row that open the user's breaker; 0: it never opens
+	RestFor    time.Duration // how long it stays open
+	UserTokens int64         // model tokens of one user on one day; 0: no limit
+	HandOver   string        // told where only the next message can be handed over to an agent
 }
 
 // The times of DESIGN §3 rules 10 and 18.

@@ -45,6 +45,11 @@ type State struct {
 
 	Pushes []Pushed `cbor:"16,keyasint,omitempty" json:"pushes,omitempty"` // messages whose path is push, oldest first
 	Grants []Grant  `cbor:"17,keyasint,omitempty" json:"grants,omitempty"` // leave to send customer-service messages
+
+	Breaker  Breaker   `cbor:"18,keyasint,omitzero" json:"breaker,omitzero"`
+	Spent    Spending  `cbor:"19,keyasint,omitzero" json:"spent,omitzero"`
+	Rate     Rate      `cbor:"20,keyasint,omitzero" json:"rate,omitzero"`
+	HandOver *HandOver `cbor:"21,keyasint,omitempty" json:"hand_over,omitempty"` // owed to the user's next message
 }
 
 // apply notes that the message's turn in the order of the log has come.

@@ -82,6 +82,10 @@ func (s State) underWay(key messages.Key) (messages.Outcome, bool) {
 type Said struct {
 	Answers []*messages.Answer // in order; none: deliberate silence
 	Session map[string]string  // values to set; an empty one removes its key
+
+	Forget   bool     // the conversation starts afresh with this message
+	Tokens   int64    // model tokens that the turn cost
+	Upstream Upstream // how the remote bots fared
 }
 
 // Step is a committed turn's effect outside the state.

@@ -338,6 +338,7 @@ const (
 	Outcome_OUTCOME_SILENT        Outcome = 2 // deliberately unanswered: `success`
 	Outcome_OUTCOME_DEAD          Outcome = 3 // a dead letter with a reason
 	Outcome_OUTCOME_DROPPED_FLOOD Outcome = 4 // more than the user's queue holds
+	Outcome_OUTCOME_LIMITED       Outcome = 5 // over the user's or the account's rate: no bot was asked
 )
 
 // Enum value maps for Outcome.
@@ -348,6 +349,7 @@ var (
 		2: "OUTCOME_SILENT",
 		3: "OUTCOME_DEAD",
 		4: "OUTCOME_DROPPED_FLOOD",
+		5: "OUTCOME_LIMITED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_NONE":          0,
@@ -355,6 +357,7 @@ var (
 		"OUTCOME_SILENT":        2,
 		"OUTCOME_DEAD":          3,
 		"OUTCOME_DROPPED_FLOOD": 4,
+		"OUTCOME_LIMITED":       5,
 	}
 )
 
@@ -4368,6 +4371,129 @@ func (x *AccountLeased) GetProbe() bool {
 	return false
 }
 
+// AccountSpend tells an account's actor what model tokens a node spent for the account, and asks what is left of the day's budget. It may
+// arrive more than once: serial tells repetitions from new ones.
+type AccountSpend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`      // who asks
+	Serial        uint64                 `protobuf:"varint,2,opt,name=serial,proto3" json:"serial,omitempty"` // counts the node's reports of this account, from a random start
+	Tokens        int64                  `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent since the last report
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountSpend) Reset() {
+	*x = AccountSpend{}
+	mi := &file_messages_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountSpend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountSpend) ProtoMessage() {}
+
+func (x *AccountSpend) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountSpend.ProtoReflect.Descriptor instead.
+func (*AccountSpend) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *AccountSpend) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AccountSpend) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *AccountSpend) GetTokens() int64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+// AccountBudget is the reply to AccountSpend.
+type AccountBudget struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Left          int64                  `protobuf:"varint,1,opt,name=left,proto3" json:"left,omitempty"`                              // of today's budget, over all nodes
+	Spent         int64                  `protobuf:"varint,2,opt,name=spent,proto3" json:"spent,omitempty"`                            // today, over all nodes
+	TurnsInMs     int64                  `protobuf:"varint,3,opt,name=turns_in_ms,json=turnsInMs,proto3" json:"turns_in_ms,omitempty"` // until the day is over
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountBudget) Reset() {
+	*x = AccountBudget{}
+	mi := &file_messages_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountBudget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountBudget) ProtoMessage() {}
+
+func (x *AccountBudget) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountBudget.ProtoReflect.Descriptor instead.
+func (*AccountBudget) Descriptor() ([]byte, []int) {
+	return file_messages_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AccountBudget) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *AccountBudget) GetSpent() int64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *AccountBudget) GetTurnsInMs() int64 {
+	if x != nil {
+		return x.TurnsInMs
+	}
+	return 0
+}
+
 // CallbackIPs asks an account's actor where WeChat's callbacks come from.
 type CallbackIPs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4378,7 +4504,7 @@ type CallbackIPs struct {
 
 func (x *CallbackIPs) Reset() {
 	*x = CallbackIPs{}
-	mi := &file_messages_proto_msgTypes[49]
+	mi := &file_messages_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4390,7 +4516,7 @@ func (x *CallbackIPs) String() string {
 func (*CallbackIPs) ProtoMessage() {}
 
 func (x *CallbackIPs) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[49]
+	mi := &file_messages_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4403,7 +4529,7 @@ func (x *CallbackIPs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackIPs.ProtoReflect.Descriptor instead.
 func (*CallbackIPs) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{49}
+	return file_messages_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CallbackIPs) GetDoubt() bool {
@@ -4424,7 +4550,7 @@ type CallbackIPList struct {
 
 func (x *CallbackIPList) Reset() {
 	*x = CallbackIPList{}
-	mi := &file_messages_proto_msgTypes[50]
+	mi := &file_messages_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4562,7 @@ func (x *CallbackIPList) String() string {
 func (*CallbackIPList) ProtoMessage() {}
 
 func (x *CallbackIPList) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[50]
+	mi := &file_messages_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4575,7 @@ func (x *CallbackIPList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackIPList.ProtoReflect.Descriptor instead.
 func (*CallbackIPList) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{50}
+	return file_messages_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CallbackIPList) GetRanges() []string {
@@ -4489,7 +4615,7 @@ type AccountView struct {
 
 func (x *AccountView) Reset() {
 	*x = AccountView{}
-	mi := &file_messages_proto_msgTypes[51]
+	mi := &file_messages_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4501,7 +4627,7 @@ func (x *AccountView) String() string {
 func (*AccountView) ProtoMessage() {}
 
 func (x *AccountView) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_proto_msgTypes[51]
+	mi := &file_messages_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4514,7 +4640,7 @@ func (x *AccountView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountView.ProtoReflect.Descriptor instead.
 func (*AccountView) Descriptor() ([]byte, []int) {
-	return file_messages_proto_rawDescGZIP(), []int{51}
+	return file_messages_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AccountView) GetAccount() string {
@@ -4955,7 +5081,15 @@ const file_messages_proto_rawDesc = "" +
 	"more_in_ms\x18\n" +
 	" \x01(\x03R\bmoreInMs\x120\n" +
 	"\x06blocks\x18\v \x03(\v2\x18.hongyan.v1.AccountBlockR\x06blocks\x12\x14\n" +
-	"\x05probe\x18\f \x01(\bR\x05probe\"#\n" +
+	"\x05probe\x18\f \x01(\bR\x05probe\"R\n" +
+	"\fAccountSpend\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x16\n" +
+	"\x06tokens\x18\x03 \x01(\x03R\x06tokens\"Y\n" +
+	"\rAccountBudget\x12\x12\n" +
+	"\x04left\x18\x01 \x01(\x03R\x04left\x12\x14\n" +
+	"\x05spent\x18\x02 \x01(\x03R\x05spent\x12\x1e\n" +
+	"\vturns_in_ms\x18\x03 \x01(\x03R\tturnsInMs\"#\n" +
 	"\vCallbackIPs\x12\x14\n" +
 	"\x05doubt\x18\x01 \x01(\bR\x05doubt\"?\n" +
 	"\x0eCallbackIPList\x12\x16\n" +
@@ -5035,13 +5169,14 @@ const file_messages_proto_rawDesc = "" +
 	"\x0fVERDICT_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_WRITTEN\x10\x01\x12\x13\n" +
 	"\x0fVERDICT_REFUSED\x10\x02\x12\x10\n" +
-	"\fVERDICT_OPEN\x10\x03*r\n" +
+	"\fVERDICT_OPEN\x10\x03*\x87\x01\n" +
 	"\aOutcome\x12\x10\n" +
 	"\fOUTCOME_NONE\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_ANSWERED\x10\x01\x12\x12\n" +
 	"\x0eOUTCOME_SILENT\x10\x02\x12\x10\n" +
 	"\fOUTCOME_DEAD\x10\x03\x12\x19\n" +
-	"\x15OUTCOME_DROPPED_FLOOD\x10\x04B\x12Z\x10hongyan/messagesb\x06proto3"
+	"\x15OUTCOME_DROPPED_FLOOD\x10\x04\x12\x13\n" +
+	"\x0fOUTCOME_LIMITED\x10\x05B\x12Z\x10hongyan/messagesb\x06proto3"
 
 var (
 	file_messages_proto_rawDescOnce sync.Once
@@ -5056,7 +5191,7 @@ func file_messages_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_messages_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_messages_proto_goTypes = []any{
 	(Kind)(0),                     // 0: hongyan.v1.Kind
 	(Format)(0),                   // 1: hongyan.v1.Format
@@ -5114,9 +5249,11 @@ var file_messages_proto_goTypes = []any{
 	(*AccountTrouble)(nil),        // 53: hongyan.v1.AccountTrouble
 	(*AccountBlock)(nil),          // 54: hongyan.v1.AccountBlock
 	(*AccountLeased)(nil),         // 55: hongyan.v1.AccountLeased
-	(*CallbackIPs)(nil),           // 56: hongyan.v1.CallbackIPs
-	(*CallbackIPList)(nil),        // 57: hongyan.v1.CallbackIPList
-	(*AccountView)(nil),           // 58: hongyan.v1.AccountView
+	(*AccountSpend)(nil),          // 56: hongyan.v1.AccountSpend
+	(*AccountBudget)(nil),         // 57: hongyan.v1.AccountBudget
+	(*CallbackIPs)(nil),           // 58: hongyan.v1.CallbackIPs
+	(*CallbackIPList)(nil),        // 59: hongyan.v1.CallbackIPList
+	(*AccountView)(nil),           // 60: hongyan.v1.AccountView
 }
 var file_messages_proto_depIdxs = []int32{
 	0,  // 0: hongyan.v1.Inbound.kind:type_name -> hongyan.v1.Kind
@@ -5225,7 +5362,7 @@ func file_messages_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_proto_rawDesc), len(file_messages_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   52,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ const (
 	StageAccepted  Stage = "accepted"  // the log has it
 	StageJoined    Stage = "joined"    // a repeated delivery met the queued, running or committed turn
 	StageTurn      Stage = "turn"      // the bot began
+	StageBot       Stage = "bot"       // the bot had its word: which links were asked, and what came of each
 	StageCommitted Stage = "committed" // the state has the turn
 	StageOffered   Stage = "offered"   // an ingress gave its verdict about the answer
 	StagePush      Stage = "push"      // the answer leaves through WeChat's API
