@@ -65,6 +65,17 @@ type Account struct {
 	PushAfter  time.Duration // how long the first delivery waits before the answer's path becomes push; with Limits.Push alone
 	Typing     bool          // show that an answer is being written; with Limits.Push alone
 	Flooded    string        // told once a minute to a user whose messages are dropped (DESIGN §3 rule 6); empty: nothing is said
+	Limited    string        // the same to a user who is over Limits.UserEvery
+	Rate       float64       // messages a second that bots are asked about, over the whole cluster; 0: no limit
+	Busy       string        // told, once a minute each, to users whose messages came in over Rate; empty: nothing is said
+}
+
+// Tokens is the day's budget of model tokens of every account, over all nodes. It is safe for concurrent use, and does no I/O.
+type Tokens interface {
+	// Left is what the account may still spend today; bots.Unbounded where it has no budget.
+	Left(account string) int64
+	// Spend counts what a turn cost.
+	Spend(account string, tokens int64)
 }
 
 // Options are shared by all partitions of a node.
@@ -77,6 +88,8 @@ type Options struct {
 	Store      state.Store
 	Offers     Offers
 	Outlet     Outlet           // nil: no account may push
+	Tokens     Tokens           // nil: no account has a budget
+	Partitions int              // of the whole cluster; rates are shared out by how many of them a node owns. 0: rates are this node's own
 	Wakes      Wakes            // nil: nobody is woken, and what is due waits for the user's next message
 	Letters    Letters          // nil: no dead letter can be re-driven
 	Barrier    stream.Barrier   // nil with durability os

@@ -20,6 +20,7 @@ type metrics struct {
 	checkpoints, checkpointErrors           prometheus.Counter
 	turns                                   *prometheus.CounterVec // by account, outcome
 	floodDropped, floodNoticed              *prometheus.CounterVec // by account
+	limited                                 *prometheus.CounterVec // by account, by whom
 	processed                               prometheus.Counter
 	pushMarks                               *prometheus.CounterVec // by account
 	redriven                                *prometheus.CounterVec // by account, result
@@ -77,8 +78,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "hongyan_flood_dropped_total", Help: "Messages beyond a user's queue, which ended without a turn (rule 6).",
 		}, []string{"account"}),
 		floodNoticed: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "hongyan_flood_notices_total", Help: "Flooding users who were told so, at most once a minute each.",
+			Name: "hongyan_flood_notices_total", Help: "Users who were told that they write too much, or too fast: at most once a minute each.",
 		}, []string{"account"}),
+		limited: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_limited_total", Help: "Messages over a rate, which ended without a turn, by whose rate it was: user or account.",
+		}, []string{"account", "by"}),
 		commitErrors: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_commit_errors_total", Help: "Users' commits that were refused or whose outcome is unknown.",
 		}, []string{"reason"}),

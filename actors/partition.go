@@ -21,10 +21,13 @@ type Engine struct {
 	*Options
 	metrics  *metrics
 	reported sync.Map // partition → reported, see Backlog
+	rates    rates
 }
 
 // New registers the actors' metrics.
-func New(o Options) *Engine { return &Engine{Options: &o, metrics: newMetrics(o.Registerer)} }
+func New(o Options) *Engine {
+	return &Engine{Options: &o, metrics: newMetrics(o.Registerer), rates: newRates(o.Accounts, o.Partitions)}
+}
 
 // Partition makes the actor of one tenure. The cluster spawns it under the partition's name once it has won the lease, sends
 // it *Release before it gives the lease up, and takes the lease anew when the actor ends by itself: it does so when a later
@@ -200,6 +203,7 @@ func (p *partition) Receive(ctx actor.Context) {
 // begin takes the partition over and starts to read.
 func (p *partition) begin(ctx actor.Context) {
 	p.pid, p.root = ctx.Self(), ctx.ActorSystem().Root
+	p.rates.own(1, p.Now())
 	within, cancel := context.WithTimeout(p.ctx, 2*opTimeout)
 	defer cancel()
 	s, err := takeover(within, p.Options, p.tenure)
@@ -413,5 +417,6 @@ func (p *partition) ended() {
 	p.cancel()
 	p.pumps.Wait()
 	p.metrics.forget(&p.stats)
+	p.rates.own(-1, p.Now())
 	p.dropBacklog()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -19,9 +21,10 @@ var errHurry = errors.New("the partition is behind: only what is at hand")
 
 // saidOrError is a bot's word, or why there is none.
 type saidOrError struct {
-	said conversation.Said
-	link string
-	err  error
+	said  conversation.Said
+	link  string
+	tried []bots.Tried
+	err   error
 }
 
 // start begins the turn of the first message: asks the bot, or ends it at once where no bot is needed.
@@ -45,9 +48,31 @@ func (u *user) start(ctx actor.Context, it *item) {
 		u.redrive(ctx, it)
 	case u.st.AsksForMore(it.in):
 		u.apply(ctx, it, conversation.Said{})
+	case u.handsOver(ctx, it):
 	default:
 		u.ask(it, it.hurried)
 	}
+}
+
+// handsOver ends the turn of a message that is handed over to an agent, as one before it could not be.
+func (u *user) handsOver(ctx actor.Context, it *item) bool {
+	transfer, ok := u.st.HandsOver(it.in, u.account.Limits, u.Now())
+	if ok {
+		u.apply(ctx, it, conversation.Said{Answers: []*messages.Answer{transfer}})
+	}
+	return ok
+}
+
+// tokensLeft is what the turn may spend: of the user's budget of the day, and of the account's.
+func (u *user) tokensLeft(now time.Time) int64 {
+	left := bots.Unbounded
+	if u.Tokens != nil {
+		left = u.Tokens.Left(u.name.Account)
+	}
+	if own, bounded := u.st.TokensLeft(u.account.Limits, now); bounded && (left == bots.Unbounded || own < left) {
+		left = own
+	}
+	return left
 }
 
 // ask hands the turn to the bot, beside the mailbox: a model that takes 20 s blocks nobody, and its word comes as a message.
@@ -57,11 +82,14 @@ func (u *user) ask(it *item, hurry bool) {
 	turn, now := u.turn, u.Now()
 	it.asked = now
 	req := &bots.Request{
-		Message: it.in,
-		History: u.st.History(u.account.Limits, now),
-		Session: u.st.SessionAt(u.account.Limits, now),
-		Now:     now,
-		Hurry:   hurry,
+		ID:         it.key.String(),
+		Message:    it.in,
+		History:    u.st.History(u.account.Limits, now),
+		Session:    u.st.SessionAt(u.account.Limits, now),
+		Now:        now,
+		Hurry:      hurry,
+		Resting:    u.st.Resting(now),
+		TokensLeft: u.tokensLeft(now),
 	}
 	asking, cancel := context.WithCancelCause(u.ctx)
 	u.cancel = func() { cancel(errHurry) }
@@ -72,7 +100,10 @@ func (u *user) ask(it *item, hurry bool) {
 		cancel(nil)
 		u.metrics.bot.Observe(u.Now().Sub(now).Seconds())
 		root.Send(self, &answered{turn: turn, said: saidOrError{
-			said: conversation.Said{Answers: resp.Answers, Session: resp.Session}, link: resp.Link, err: err,
+			said: conversation.Said{
+				Answers: resp.Answers, Session: resp.Session, Forget: resp.Forget, Tokens: resp.Tokens, Upstream: resp.Upstream,
+			},
+			link: resp.Link, tried: resp.Tried, err: err,
 		}})
 	}()
 }
@@ -94,6 +125,10 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 	}
 	it := u.queue[0]
 	u.cancel = nil
+	u.spent(it, m.said.said.Tokens)
+	if u.Trace != nil {
+		u.trace(messages.StageBot, it, it.deliveries[0], triedWords(m.said.tried))
+	}
 	if m.said.err != nil {
 		if !it.hurried { // once more, with what is at hand: the account's fallback at the least
 			it.hurried = true
@@ -113,7 +148,28 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 		u.Logger.Warn("an answer of the bot has nothing that WeChat would show, and is left out", "account", u.name.Account,
 			"user", u.name.Hash(), "key", it.key.String(), "link", m.said.link)
 	}
-	u.apply(ctx, it, m.said.said)
+	said := m.said.said
+	said.Tokens = it.tokens
+	u.apply(ctx, it, said)
+}
+
+// spent counts what a call of the bot cost, whatever became of it.
+func (u *user) spent(it *item, tokens int64) {
+	it.tokens += tokens
+	if tokens > 0 && u.Tokens != nil {
+		u.Tokens.Spend(u.name.Account, tokens)
+	}
+}
+
+// triedWords says which links had a turn and what came of each, for people who watch.
+func triedWords(tried []bots.Tried) string {
+	words := make([]string, len(tried))
+	for i, t := range tried {
+		if words[i] = t.Link + " " + t.Result; t.Took >= time.Millisecond {
+			words[i] += " " + t.Took.Round(time.Millisecond).String()
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // hurry ends the running call of the bot; heard asks again for what is at hand.

@@ -68,6 +68,9 @@ type item struct {
 	pushKey messages.Key // in phasePushing: the push that it brings forward
 	asked   time.Time    // when the bot was asked
 	typed   time.Time    // when the user was last shown that an answer is being written
+	limited string       // over whose rate it came (limitedBy…); empty: over none
+	kind    messages.Kind
+	tokens  int64 // spent on it up to now
 }
 
 // delivery is one of WeChat's deliveries of a message.
@@ -273,6 +276,12 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 		if len(u.queue) >= maxQueued && m.dead == "" && source == messages.Source_SOURCE_CALLBACK {
 			u.drop(ctx, it)
 			return
+		}
+		if class == conversation.Fresh {
+			if it.limited = u.overRate(it); it.limited != "" {
+				u.drop(ctx, it)
+				return
+			}
 		}
 		if class == conversation.Doubtful {
 			it.dead = ReasonLostKey

@@ -58,7 +58,7 @@ func (s State) compose(a Arrival, answers []*messages.Answer, limits Limits, now
 			return s, nil, false, err
 		}
 		s.Kept = nil
-		return s.push(a.Key, parts, now), nil, false, nil
+		return s.push(a.Key, parts, limits, now), nil, false, nil
 	case a.Late:
 		reply, repeat, rest = nil, false, queue
 	case several: // up to the first one that no passive reply takes

@@ -66,8 +66,8 @@ func (s State) unmark(key messages.Key) State {
 }
 
 // push makes parts the answer of a message whose path is push.
-func (s State) push(key messages.Key, parts []Kept, now time.Time) State {
-	s = s.unmark(key)
+func (s State) push(key messages.Key, parts []Kept, limits Limits, now time.Time) State {
+	s, parts = s.unmark(key).oweHandOver(parts, limits, now)
 	s.Counts.Pushed++
 	s.Pushes = append(slices.Clip(s.Pushes), Pushed{Key: key, AtMS: now.UnixMilli(), Answered: true, Parts: parts, Number: 1})
 	return s
@@ -208,7 +208,7 @@ func (s State) Divert(key messages.Key, limits Limits, now time.Time) State {
 	first := Kept{Key: key, Answer: withoutHint(r.Answer, limits), AtMS: now.UnixMilli(), Repeat: r.Repeat}
 	parts := sized(append([]Kept{first}, s.Kept...), limits)
 	s.Kept = nil
-	return s.push(key, parts, now)
+	return s.push(key, parts, limits, now)
 }
 
 // recall keeps whatever is left of pushes that nobody goes on with: answers leave in order, so those of earlier messages go in front of
@@ -250,7 +250,7 @@ func (s State) PushKept(limits Limits, now time.Time) (State, messages.Key, bool
 	}
 	parts := sized(s.Kept, limits)
 	s.Kept = nil
-	return s.push(key, parts, now), key, true
+	return s.push(key, parts, limits, now), key, true
 }
 
 // waitForUser gives up pushing what is kept: it goes out with the user's next message.

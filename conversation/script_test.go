@@ -220,7 +220,7 @@ func (s *script) show() string {
 		fmt.Fprintf(&b, "session %s=%s\n", k, v)
 	}
 	f, _ := st.Follows.MarshalText()
-	fmt.Fprintf(&b, "follows %s, %s\n", f, strings.Replace(fmt.Sprintf("%+v", st.Counts), " Pushed:0", "", 1))
+	fmt.Fprintf(&b, "follows %s, %s\n", f, strings.NewReplacer(" Pushed:0", "", " Limited:0", "").Replace(fmt.Sprintf("%+v", st.Counts)))
 	return b.String()
 }
 

@@ -91,6 +91,7 @@ type Counts struct {
 	Dropped  uint64 `cbor:"5,keyasint,omitempty" json:"dropped"`
 	Kept     uint64 `cbor:"6,keyasint,omitempty" json:"kept"`   // answers that had to wait for a later message
 	Pushed   uint64 `cbor:"7,keyasint,omitempty" json:"pushed"` // answers that left through WeChat's API
+	Limited  uint64 `cbor:"8,keyasint,omitempty" json:"limited"`
 }
 
 // Blob is an encoded messages.Answer.

@@ -105,6 +105,13 @@ func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, n
 	// Answers leave in order, so whatever was recorded before this turn has been written, kept or buried (DESIGN §3 rule 15). Its
 	// mark may have been lost with an activation that wrote nothing after it.
 	next = next.settleAll().recall(limits, now)
+	next = next.fared(said.Upstream, limits, now).spend(said.Tokens, now)
+	if said.Forget {
+		next = next.afresh()
+	}
+	if slices.ContainsFunc(said.Answers, func(a *messages.Answer) bool { return a.GetTransfer() != nil }) || !next.owesHandOver(limits, now) {
+		next.HandOver = nil
+	}
 	next = next.converse(in, said, limits, now)
 	next = next.apply(a).granted(in.GetKind(), a, now)
 	next.Counts.Turns++
@@ -277,6 +284,21 @@ func (s State) Drop(dropped []Arrival, limits Limits, now time.Time) State {
 	return s
 }
 
+// Limited is a message over a rate.
+type Limited struct {
+	Arrival
+	Kind messages.Kind
+}
+
+// Limit records messages that came over a rate, by key alone. They were written all the same: each opens its grant.
+func (s State) Limit(limited []Limited, limits Limits, now time.Time) State {
+	for _, l := range limited {
+		s.Counts.Limited++
+		s = s.granted(l.Kind, l.Arrival, now).remember(l.Arrival, messages.Outcome_OUTCOME_LIMITED, limits, now)
+	}
+	return s
+}
+
 // remember records the key, and forgets the keys and answers whose time is over.
 func (s State) remember(a Arrival, o messages.Outcome, limits Limits, now time.Time) State {
 	s = s.unmark(a.Key)
@@ -330,6 +352,12 @@ func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time
 	s.Turns = boundTurns(turns, limits)
 	s.LastMS = ms
 	s.Session = patched(session, said.Session)
+	return s
+}
+
+// afresh forgets the conversation and what the bots noted in it.
+func (s State) afresh() State {
+	s.Turns, s.Session, s.LastMS = nil, nil, 0
 	return s
 }
 
