@@ -84,6 +84,16 @@ type NATS struct {
 	// KeepSettled is how long entries of the log stay at least once they are done with, to be looked at; a full log keeps none.
 	// 0s to 720h; default 0s.
 	KeepSettled time.Duration `yaml:"keep_settled" env:"KEEP_SETTLED"`
+	// Bots is the embedded server's door for bots of type nats that run outside this process.
+	Bots NATSBots `yaml:"bots" envPrefix:"BOTS_"`
+}
+
+// NATSBots is where bots outside the process connect to the embedded server. With an outside NATS they connect there.
+type NATSBots struct {
+	// Listen is host:port; port 0 takes a free one. Empty, the default: no bot outside the process can connect.
+	Listen string `yaml:"listen" env:"LISTEN"`
+	// Token is what a bot must show, at least 16 characters without blanks. Needed off loopback.
+	Token Secret `yaml:"token" env:"TOKEN"`
 }
 
 // State is the store of users and checkpoints.
@@ -279,14 +289,15 @@ type Bot struct {
 	// File is the rules file of type rules.
 	File Path `yaml:"file,omitempty" env:"FILE"`
 
-	// Endpoints are where the upstream can be asked: several share the load by weight, and stand in for each other. With one, its keys
-	// (base_url, api_key, model; url) may stand in the bot itself.
+	// Endpoints are where the upstream of type openai or http can be asked: several share the load by weight, and stand in for each
+	// other. With one, its keys (base_url, api_key, api_key_file, model; url) may stand in the bot itself: Load makes an endpoint of
+	// them and empties them here, so that Endpoints alone need to be read.
 	Endpoints []Endpoint `yaml:"endpoints,omitempty" env:"-"`
-	// BaseURL, APIKey and Model belong to type openai, as in an endpoint.
+	// BaseURL, APIKey and Model belong to type openai, as in an endpoint. Model is also that of endpoints without one of their own.
 	BaseURL string `yaml:"base_url,omitempty" env:"BASE_URL"`
 	APIKey  Secret `yaml:"api_key,omitempty" env:"API_KEY"`
 	// APIKeyFile holds the key instead of APIKey; it is read anew when it changes, so that a key is rotated without a restart.
-	APIKeyFile Path   `yaml:"api_key_file,omitempty" env:"-"`
+	APIKeyFile Path   `yaml:"api_key_file,omitempty" env:"API_KEY_FILE"`
 	Model      string `yaml:"model,omitempty" env:"MODEL"`
 	// System is the system prompt of type openai; {date}, {time} and {account} are filled in.
 	System string `yaml:"system,omitempty" env:"SYSTEM"`
@@ -299,10 +310,11 @@ type Bot struct {
 	ContextTokens int `yaml:"context_tokens,omitempty" env:"CONTEXT_TOKENS"`
 	// Images says how type openai gets a user's pictures: off (not at all, default), url (WeChat's address of it) or bytes.
 	Images Images `yaml:"images,omitempty" env:"IMAGES"`
-	// NewWords start the conversation afresh; default /new, 新对话. NewReply answers them. Has a default.
-	NewWords []string `yaml:"new_words,omitempty" env:"NEW_WORDS"`
+	// NewWords start the conversation afresh; default /new, 新对话; an empty list: no word does. NewReply answers them. Not empty. Has
+	// a default.
+	NewWords []string `yaml:"new_words,omitzero" env:"NEW_WORDS"`
 	NewReply string   `yaml:"new_reply,omitempty" env:"NEW_REPLY"`
-	// Exhausted answers when the day's budget of tokens is used up. Has a default.
+	// Exhausted answers when the day's budget of tokens is used up. Not empty. Has a default.
 	Exhausted string `yaml:"exhausted,omitempty" env:"EXHAUSTED"`
 	// Tools that the model of type openai may call.
 	Tools []Tool `yaml:"tools,omitempty" env:"-"`
@@ -313,7 +325,7 @@ type Bot struct {
 	URL string `yaml:"url,omitempty" env:"URL"`
 	// Secret signs what type http sends (HMAC-SHA256); SecretFile holds it instead, and is read anew when it changes.
 	Secret     Secret `yaml:"secret,omitempty" env:"SECRET"`
-	SecretFile Path   `yaml:"secret_file,omitempty" env:"-"`
+	SecretFile Path   `yaml:"secret_file,omitempty" env:"SECRET_FILE"`
 	// Media says whether types http and nats get a user's pictures and voices with the message: off (its id alone, default) or bytes.
 	Media MediaMode `yaml:"media,omitempty" env:"MEDIA"`
 
@@ -333,9 +345,9 @@ type Endpoint struct {
 	BaseURL    string `yaml:"base_url,omitempty"` // openai: the root of its API, https://…/v1
 	APIKey     Secret `yaml:"api_key,omitempty"`
 	APIKeyFile Path   `yaml:"api_key_file,omitempty"`
-	Model      string `yaml:"model,omitempty"`  // openai; default: the bot's
-	URL        string `yaml:"url,omitempty"`    // http
-	Weight     int    `yaml:"weight,omitempty"` // 0 to 1000; 0 is asked only where all others fail; default 1
+	Model      string `yaml:"model,omitempty"` // openai; default: the bot's
+	URL        string `yaml:"url,omitempty"`   // http
+	Weight     int    `yaml:"weight"`          // 0 to 1000; 0 is asked only where all others fail; default 1
 }
 
 // Breaker keeps an upstream that fails from being asked: closed, open, half-open.
@@ -353,7 +365,7 @@ type Breaker struct {
 type Tool struct {
 	Name        string         `yaml:"name"`                  // [A-Za-z0-9_-]{1,64}
 	Description string         `yaml:"description"`           // tells the model when to call it
-	Parameters  map[string]any `yaml:"parameters,omitempty"`  // JSON Schema of the arguments; default: an object without any
+	Parameters  map[string]any `yaml:"parameters,omitempty"`  // JSON Schema of the arguments, an object; default: one without any
 	URL         string         `yaml:"url,omitempty"`         // POST; either url or subject
 	Subject     string         `yaml:"subject,omitempty"`     // NATS request
 	Secret      Secret         `yaml:"secret,omitempty"`      // signs what goes to url, like a bot's

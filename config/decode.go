@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -24,6 +22,9 @@ type decoder struct {
 	report  *Report
 	anchors map[string]ast.Node
 	failed  map[string]bool // key paths that already have a fault
+
+	freeNodes  int  // values of the user's own shape so far, see plain
+	freeFailed bool // there were too many of them
 }
 
 func (d *decoder) fail(f Fault) {
@@ -107,6 +108,7 @@ func (d *decoder) value(v reflect.Value, n ast.Node, path string) {
 	if n.Type() == ast.NullType {
 		return
 	}
+	d.origin.given[path] = true
 	if _, ok := d.origin.spots[path]; !ok || isScalar(n) {
 		d.origin.spots[path] = d.spotOf(n)
 	}
@@ -121,6 +123,11 @@ func (d *decoder) value(v reflect.Value, n ast.Node, path string) {
 		d.named(v, n, path)
 	case reflect.Slice:
 		d.list(v, n, path)
+	case reflect.Interface:
+		d.free(v, n, path)
+	case reflect.Pointer: // a value that may be left out, where its zero is one too
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(v.Elem(), n, path)
 	default:
 		d.scalar(v, n, path)
 	}
@@ -228,8 +235,11 @@ func (d *decoder) list(v reflect.Value, n ast.Node, path string) {
 	}
 	out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
 	for i, element := range seq.Values {
-		if a, ok := out.Index(i).Addr().Interface().(*Account); ok {
-			*a = DefaultAccount()
+		switch e := out.Index(i).Addr().Interface().(type) {
+		case *Account:
+			*e = DefaultAccount()
+		case *Endpoint:
+			*e = DefaultEndpoint()
 		}
 		d.value(out.Index(i), element, fmt.Sprintf("%s[%d]", path, i))
 	}
@@ -257,37 +267,6 @@ func (d *decoder) valueFault(path string, err error) {
 		f.Message, f.Fix = ve.message, ve.fix
 	}
 	d.fail(f)
-}
-
-// setScalar sets v from the text of a scalar. Its errors are *valueError.
-func setScalar(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return u.UnmarshalText([]byte(text))
-	}
-	switch {
-	case v.Type() == reflect.TypeFor[time.Duration]():
-		duration, err := parseDuration(text)
-		if err != nil {
-			return err
-		}
-		v.SetInt(int64(duration))
-	case v.Kind() == reflect.String:
-		v.SetString(text)
-	case v.Kind() == reflect.Int:
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return &valueError{fmt.Sprintf("%q is not a whole number", text), "write digits only"}
-		}
-		v.SetInt(int64(n))
-	case v.Kind() == reflect.Bool:
-		if text != "true" && text != "false" {
-			return &valueError{fmt.Sprintf("%q is neither true nor false", text), "write true or false"}
-		}
-		v.SetBool(text == "true")
-	default:
-		panic("config: no decoding for " + v.Type().String()) // a field of a new type: the tests walk all fields
-	}
-	return nil
 }
 
 // pairs are the key-value pairs of a mapping, with << merged in behind the mapping's own keys.
@@ -358,45 +337,6 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-func keyText(p *ast.MappingValueNode) string {
-	if k, ok := p.Key.(*ast.MappingKeyNode); ok && k.Value != nil {
-		return k.Value.GetToken().Value
-	}
-	return p.Key.GetToken().Value
-}
-
-func isScalar(n ast.Node) bool {
-	switch n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
-		return false
-	default:
-		return true
-	}
-}
-
-// scalarText is the value as it was written, so that a token 0123 stays what it is.
-func scalarText(n ast.Node) string {
-	switch s := n.(type) {
-	case *ast.StringNode:
-		return s.Value
-	case *ast.LiteralNode:
-		return s.Value.Value
-	default:
-		return n.GetToken().Value
-	}
-}
-
-func describe(n ast.Node) string {
-	switch n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "a mapping"
-	case *ast.SequenceNode:
-		return "a list"
-	default:
-		return "a single value"
-	}
 }
 
 // spotOf is where a node begins; a block mapping begins at its first key.

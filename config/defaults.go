@@ -29,7 +29,12 @@ func Default() *Config {
 			Partitions: 64,
 		},
 		Worker: Worker{PassivateAfter: 10 * time.Minute},
-		Log:    Log{Level: LevelInfo, Format: FormatAuto},
+		Limits: Limits{
+			UserRate:    Rate{Count: 1, Per: time.Second},
+			UserBurst:   defaultUserBurst,
+			AccountRate: Rate{Count: 2000, Per: time.Second},
+		},
+		Log: Log{Level: LevelInfo, Format: FormatAuto},
 	}
 }
 
@@ -68,10 +73,12 @@ const (
 	wechatAPITwo = "https://api2.weixin.qq.com"
 )
 
-const defaultBotTimeout = 60 * time.Second
+// defaultUserBurst is what a user may send at once before limits.user_rate holds.
+const defaultUserBurst = 10
 
-// complete fills the defaults that depend on other keys.
-func (c *Config) complete() {
+// Complete fills the defaults that depend on other keys. Load does it; a configuration that was put together in Go needs it
+// before it is used.
+func (c *Config) Complete() {
 	_, hasRules := c.Bots["rules"]
 	for i := range c.Accounts {
 		if a := &c.Accounts[i]; a.Bot == nil && hasRules {
@@ -82,16 +89,7 @@ func (c *Config) complete() {
 		}
 	}
 	for name, b := range c.Bots {
-		switch b.Type {
-		case BotOpenAI, BotHTTP, BotNATS:
-			if b.Timeout == 0 {
-				b.Timeout = defaultBotTimeout
-			}
-			if b.Type == BotNATS && b.Subject == "" {
-				b.Subject = "hy.bot." + name
-			}
-		case BotRules, BotFAQ:
-		}
+		b.complete(&c.origin, "bots."+name, name)
 		c.Bots[name] = b
 	}
 }

@@ -95,6 +95,8 @@ func (d *decoder) variable(l leaf, name, key, value string) {
 		FuncMap: map[reflect.Type]env.ParserFunc{
 			reflect.TypeFor[time.Duration](): func(s string) (any, error) { return parseDuration(s) },
 			reflect.TypeFor[int]():           parseWith[int],
+			reflect.TypeFor[int64]():         parseWith[int64],
+			reflect.TypeFor[float64]():       parseWith[float64],
 			reflect.TypeFor[bool]():          parseWith[bool],
 		},
 	})

@@ -149,6 +149,7 @@ type origin struct {
 	file      string
 	lines     []string
 	spots     map[string]spot   // key path → its value, or its key where the value is a mapping or a list
+	given     map[string]bool   // key paths for which the file has a value, and not only the key
 	variables map[string]string // key path → the environment variable that gave its value
 	covered   []spot            // values that must not be shown
 	decoded   bool              // the decoder has walked the tree, so that covered is complete
@@ -184,6 +185,12 @@ func (o *origin) has(path string) bool {
 	_, inFile := o.spots[path]
 	_, inEnv := o.variables[path]
 	return inFile || inEnv
+}
+
+// gives is has for a key with a value: "timeout:" alone leaves the default.
+func (o *origin) gives(path string) bool {
+	_, inEnv := o.variables[path]
+	return o.given[path] || inEnv
 }
 
 // parent is the path without its last step: "a[0].b" → "a[0]" → "a" → "".

@@ -41,6 +41,7 @@ func Parse(path string, src []byte, environ []string) (*Config, *Report) {
 		file:      path,
 		lines:     splitLines(src),
 		spots:     make(map[string]spot),
+		given:     make(map[string]bool),
 		variables: make(map[string]string),
 	}
 	if !utf8.Valid(src) {
@@ -52,7 +53,7 @@ func Parse(path string, src []byte, environ []string) (*Config, *Report) {
 		return cfg, report
 	}
 	d.environment(cfg, environ)
-	cfg.complete()
+	cfg.Complete()
 	anchorPaths(reflect.ValueOf(cfg).Elem(), d.dir)
 	v := &validator{cfg: cfg, origin: &cfg.origin, report: report, failed: d.failed}
 	v.all()
@@ -93,6 +94,9 @@ func anchorPaths(v reflect.Value, dir string) {
 			anchorPaths(v.Index(i), dir)
 		}
 	case reflect.Map:
+		if v.Type().Elem().Kind() == reflect.Interface { // a tree of the user's own shape has no paths
+			return
+		}
 		for _, key := range v.MapKeys() { // a map's values cannot be set in place
 			element := reflect.New(v.Type().Elem()).Elem()
 			element.Set(v.MapIndex(key))

@@ -11,21 +11,8 @@ func NotBuilt(cfg *Config) []Fault {
 		add("listen.api", "the push API", "remove the key")
 	}
 	for _, name := range (&validator{cfg: cfg}).botNames() {
-		if t := cfg.Bots[name].Type; t != BotRules && t != "" {
-			add("bots."+name+".type", "the bot type "+string(t), "use type rules")
-		}
-	}
-	for _, l := range []struct {
-		key string
-		set bool
-	}{
-		{"user_rate", cfg.Limits.UserRate != Rate{}},
-		{"user_burst", cfg.Limits.UserBurst != 0},
-		{"account_rate", cfg.Limits.AccountRate != Rate{}},
-		{"ip_rate", cfg.Limits.IPRate != Rate{}},
-	} {
-		if l.set {
-			add("limits."+l.key, "this limit", "write 0 or remove the key")
+		if cfg.Bots[name].Type == BotFAQ {
+			add("bots."+name+".type", "the bot type faq", "use type rules")
 		}
 	}
 	if len(cfg.APIKeys) > 0 {

@@ -10,13 +10,17 @@ import (
 	"time"
 )
 
+// upstreamKeys are the keys of every bot that asks a program outside the engine.
+var upstreamKeys = []string{"timeout", "max_in_flight", "rate", "breaker"}
+
 // botKeys are the keys that belong to each type, besides type itself.
 var botKeys = map[BotType][]string{
-	BotRules:  {"file"},
-	BotFAQ:    {},
-	BotOpenAI: {"base_url", "api_key", "model", "system", "timeout"},
-	BotHTTP:   {"url", "timeout"},
-	BotNATS:   {"subject", "timeout"},
+	BotRules: {"file"},
+	BotFAQ:   {},
+	BotOpenAI: slices.Concat([]string{"endpoints", "base_url", "api_key", "api_key_file", "model", "system", "temperature", "max_tokens",
+		"context_tokens", "images", "new_words", "new_reply", "exhausted", "tools"}, upstreamKeys),
+	BotHTTP: slices.Concat([]string{"endpoints", "url", "secret", "secret_file", "media"}, upstreamKeys),
+	BotNATS: slices.Concat([]string{"subject", "media"}, upstreamKeys),
 }
 
 func (v *validator) botNames() []string { return slices.Sorted(maps.Keys(v.cfg.Bots)) }
@@ -68,12 +72,7 @@ func (v *validator) bot(at, name string, b Bot) {
 		v.rulesFile(at+".file", b.File)
 	case BotFAQ:
 	case BotOpenAI:
-		v.url(at+".base_url", b.BaseURL, "https://api.openai.com/v1", "https", "http")
-		if b.Model == "" {
-			v.fault(at+".model", "the bot has no model", "write the model's name at that endpoint")
-		}
 	case BotHTTP:
-		v.url(at+".url", b.URL, "https://bot.example.com/answer", "https", "http")
 	case BotNATS:
 		if strings.ContainsAny(b.Subject, " *>\t\r\n") || strings.HasPrefix(b.Subject, ".") || strings.HasSuffix(b.Subject, ".") {
 			v.fault(at+".subject", fmt.Sprintf("%q is not a subject to send to", b.Subject), "write hy.bot."+name)

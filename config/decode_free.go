@@ -1,0 +1,90 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Bounds of a tree of the user's own shape. Aliases can make a small file an endless one.
+const (
+	maxFreeDepth = 32
+	maxFreeNodes = 10_000
+)
+
+// free decodes n into v, an interface: whatever YAML stands there becomes plain Go values that JSON can carry (map[string]any,
+// []any, string, bool, int, uint64, float64, nil).
+func (d *decoder) free(v reflect.Value, n ast.Node, path string) {
+	if x := d.plain(n, path, 0); x != nil {
+		v.Set(reflect.ValueOf(x))
+	}
+}
+
+// plain is n as plain Go values; nil where it is null, and where a fault was found.
+func (d *decoder) plain(n ast.Node, path string, depth int) any {
+	if d.freeNodes++; depth > maxFreeDepth || d.freeNodes > maxFreeNodes {
+		if !d.freeFailed { // said once: everything around the place is as deep
+			d.freeFailed = true
+			d.fail(d.origin.fault(path, "the values here go on for too long", fmt.Sprintf(
+				"nest at most %d levels, write at most %d values, and let no alias stand for what it is part of", maxFreeDepth, maxFreeNodes)))
+		}
+		return nil
+	}
+	if n = d.resolve(n); n == nil || n.Type() == ast.NullType {
+		return nil
+	}
+	if _, ok := d.origin.spots[path]; !ok {
+		d.origin.spots[path] = d.spotOf(n)
+	}
+	switch t := n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		pairs, _ := d.pairs(n, path)
+		out := make(map[string]any, len(pairs))
+		for _, p := range pairs {
+			if d.freeFailed {
+				return nil
+			}
+			at := join(path, keyText(p))
+			d.origin.spots[at] = d.tokenSpot(p.Key.GetToken())
+			out[keyText(p)] = d.plain(p.Value, at, depth+1)
+		}
+		return out
+	case *ast.SequenceNode:
+		out := make([]any, 0, len(t.Values))
+		for i, element := range t.Values {
+			if d.freeFailed {
+				return nil
+			}
+			out = append(out, d.plain(element, fmt.Sprintf("%s[%d]", path, i), depth+1))
+		}
+		return out
+	case *ast.BoolNode:
+		return t.Value
+	case *ast.IntegerNode:
+		return whole(t.Value)
+	case *ast.FloatNode:
+		if !math.IsInf(t.Value, 0) {
+			return t.Value
+		}
+	case *ast.InfinityNode, *ast.NanNode:
+	default:
+		return scalarText(n)
+	}
+	d.fail(d.origin.fault(path, "JSON has no such number", "write a finite number, or put it in quotes"))
+	return nil
+}
+
+// whole is a YAML integer, which the parser gives as int64 or uint64, in the smallest Go type that holds it.
+func whole(x any) any {
+	switch n := x.(type) {
+	case int64:
+		return int(n)
+	case uint64:
+		if n <= math.MaxInt {
+			return int(n)
+		}
+	}
+	return x
+}
