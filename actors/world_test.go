@@ -89,12 +89,15 @@ func (w *world) start() {
 		Logger: slog.New(slog.DiscardHandler), Registerer: w.reg, Barrier: w.opts.Barrier, PassivateAfter: w.opts.PassivateAfter,
 		LogFull: w.opts.LogFull, KeepSettled: w.opts.KeepSettled, Wakes: w.log, Letters: w.log,
 		Accounts: map[string]Account{account: {ID: account, Bot: w.bot, Limits: conversation.DefaultLimits(), Deliveries: 3,
-			Unknown: w.opts.Accounts[account].Unknown, Flooded: w.opts.Accounts[account].Flooded}},
+			Unknown: given.Unknown, Flooded: given.Flooded, Limited: given.Limited, Busy: given.Busy, Rate: given.Rate}},
+		Tokens: w.opts.Tokens, Partitions: w.opts.Partitions,
 	}
 	a := w.opts.Accounts[account]
 	if given.Limits.KeptFor > 0 {
 		a.Limits.KeptFor = given.Limits.KeptFor
 	}
+	a.Limits.UserEvery, a.Limits.UserBurst, a.Limits.UserTokens = given.Limits.UserEvery, given.Limits.UserBurst, given.Limits.UserTokens
+	a.Limits.BreakAfter, a.Limits.RestFor, a.Limits.HandOver = given.Limits.BreakAfter, given.Limits.RestFor, given.Limits.HandOver
 	if w.line != nil {
 		a.Limits.Push, a.PushAfter, a.Typing, w.opts.Outlet = true, pushAfter, given.Typing, w.line
 	}
@@ -333,7 +336,9 @@ type scriptedBot struct {
 	delay   map[string]time.Duration
 	panics  map[string]bool
 	several map[string][]string
+	says    map[string]bots.Response // to these texts
 	asked   []string
+	last    *bots.Request
 }
 
 func (b *scriptedBot) Name() string { return "scripted" }
@@ -341,7 +346,11 @@ func (b *scriptedBot) Name() string { return "scripted" }
 func (b *scriptedBot) Answer(ctx context.Context, req *bots.Request) (bots.Response, error) {
 	text := req.Message.GetText().GetContent()
 	b.mu.Lock()
-	b.asked = append(b.asked, text)
+	b.asked, b.last = append(b.asked, text), req
+	if said, ok := b.says[text]; ok {
+		b.mu.Unlock()
+		return said, nil
+	}
 	delay, dies := b.delay[text], b.panics[text]
 	b.mu.Unlock()
 	if dies {
