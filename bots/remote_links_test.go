@@ -153,7 +153,9 @@ func TestFilter(t *testing.T) {
 // sample is media.
 type sample struct{}
 
-func (sample) Fetch(context.Context, string, string) (Media, error) { return Media{Type: "image/png"}, nil }
+func (sample) Fetch(context.Context, string, string) (Media, error) {
+	return Media{Type: "image/png"}, nil
+}
 
 // Links get media from where the chain says.
 func TestMedia(t *testing.T) {
