@@ -4378,6 +4378,7 @@ type AccountSpend struct {
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`      // who asks
 	Serial        uint64                 `protobuf:"varint,2,opt,name=serial,proto3" json:"serial,omitempty"` // counts the node's reports of this account, from a random start
 	Tokens        int64                  `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent since the last report
+	Day           int64                  `protobuf:"varint,4,opt,name=day,proto3" json:"day,omitempty"`       // on which they were spent: China's days since 1970; those of a day that is over count no more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4433,12 +4434,20 @@ func (x *AccountSpend) GetTokens() int64 {
 	return 0
 }
 
+func (x *AccountSpend) GetDay() int64 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
 // AccountBudget is the reply to AccountSpend.
 type AccountBudget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Left          int64                  `protobuf:"varint,1,opt,name=left,proto3" json:"left,omitempty"`                              // of today's budget, over all nodes
+	Left          int64                  `protobuf:"varint,1,opt,name=left,proto3" json:"left,omitempty"`                              // of today's budget, over all nodes; -1: there is no bound
 	Spent         int64                  `protobuf:"varint,2,opt,name=spent,proto3" json:"spent,omitempty"`                            // today, over all nodes
 	TurnsInMs     int64                  `protobuf:"varint,3,opt,name=turns_in_ms,json=turnsInMs,proto3" json:"turns_in_ms,omitempty"` // until the day is over
+	Day           int64                  `protobuf:"varint,4,opt,name=day,proto3" json:"day,omitempty"`                                // which day it is, like AccountSpend's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4490,6 +4499,13 @@ func (x *AccountBudget) GetSpent() int64 {
 func (x *AccountBudget) GetTurnsInMs() int64 {
 	if x != nil {
 		return x.TurnsInMs
+	}
+	return 0
+}
+
+func (x *AccountBudget) GetDay() int64 {
+	if x != nil {
+		return x.Day
 	}
 	return 0
 }
@@ -4609,6 +4625,9 @@ type AccountView struct {
 	ForcedToday      int32                  `protobuf:"varint,12,opt,name=forced_today,json=forcedToday,proto3" json:"forced_today,omitempty"`                    // refreshes that killed the token before
 	CallbackIpsAgeMs int64                  `protobuf:"varint,13,opt,name=callback_ips_age_ms,json=callbackIpsAgeMs,proto3" json:"callback_ips_age_ms,omitempty"` // -1: the list is not known
 	Error            string                 `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`                                                    // set where the record cannot be read
+	SpentTokens      int64                  `protobuf:"varint,15,opt,name=spent_tokens,json=spentTokens,proto3" json:"spent_tokens,omitempty"`                    // of models, today, China's time
+	BudgetTokens     int64                  `protobuf:"varint,16,opt,name=budget_tokens,json=budgetTokens,proto3" json:"budget_tokens,omitempty"`                 // that may be spent in a day; 0: there is no bound
+	NoApi            bool                   `protobuf:"varint,17,opt,name=no_api,json=noApi,proto3" json:"no_api,omitempty"`                                      // the account has no app_secret and calls nothing; it is kept for its budget
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -4739,6 +4758,27 @@ func (x *AccountView) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *AccountView) GetSpentTokens() int64 {
+	if x != nil {
+		return x.SpentTokens
+	}
+	return 0
+}
+
+func (x *AccountView) GetBudgetTokens() int64 {
+	if x != nil {
+		return x.BudgetTokens
+	}
+	return 0
+}
+
+func (x *AccountView) GetNoApi() bool {
+	if x != nil {
+		return x.NoApi
+	}
+	return false
 }
 
 var File_messages_proto protoreflect.FileDescriptor
@@ -5081,20 +5121,22 @@ const file_messages_proto_rawDesc = "" +
 	"more_in_ms\x18\n" +
 	" \x01(\x03R\bmoreInMs\x120\n" +
 	"\x06blocks\x18\v \x03(\v2\x18.hongyan.v1.AccountBlockR\x06blocks\x12\x14\n" +
-	"\x05probe\x18\f \x01(\bR\x05probe\"R\n" +
+	"\x05probe\x18\f \x01(\bR\x05probe\"d\n" +
 	"\fAccountSpend\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x16\n" +
-	"\x06tokens\x18\x03 \x01(\x03R\x06tokens\"Y\n" +
+	"\x06tokens\x18\x03 \x01(\x03R\x06tokens\x12\x10\n" +
+	"\x03day\x18\x04 \x01(\x03R\x03day\"k\n" +
 	"\rAccountBudget\x12\x12\n" +
 	"\x04left\x18\x01 \x01(\x03R\x04left\x12\x14\n" +
 	"\x05spent\x18\x02 \x01(\x03R\x05spent\x12\x1e\n" +
-	"\vturns_in_ms\x18\x03 \x01(\x03R\tturnsInMs\"#\n" +
+	"\vturns_in_ms\x18\x03 \x01(\x03R\tturnsInMs\x12\x10\n" +
+	"\x03day\x18\x04 \x01(\x03R\x03day\"#\n" +
 	"\vCallbackIPs\x12\x14\n" +
 	"\x05doubt\x18\x01 \x01(\bR\x05doubt\"?\n" +
 	"\x0eCallbackIPList\x12\x16\n" +
 	"\x06ranges\x18\x01 \x03(\tR\x06ranges\x12\x15\n" +
-	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\xc9\x03\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\xa8\x04\n" +
 	"\vAccountView\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -5113,7 +5155,10 @@ const file_messages_proto_rawDesc = "" +
 	"\rpermits_today\x18\v \x01(\x03R\fpermitsToday\x12!\n" +
 	"\fforced_today\x18\f \x01(\x05R\vforcedToday\x12-\n" +
 	"\x13callback_ips_age_ms\x18\r \x01(\x03R\x10callbackIpsAgeMs\x12\x14\n" +
-	"\x05error\x18\x0e \x01(\tR\x05error*\xa1\a\n" +
+	"\x05error\x18\x0e \x01(\tR\x05error\x12!\n" +
+	"\fspent_tokens\x18\x0f \x01(\x03R\vspentTokens\x12#\n" +
+	"\rbudget_tokens\x18\x10 \x01(\x03R\fbudgetTokens\x12\x15\n" +
+	"\x06no_api\x18\x11 \x01(\bR\x05noApi*\xa1\a\n" +
 	"\x04Kind\x12\x10\n" +
 	"\fKIND_UNKNOWN\x10\x00\x12\r\n" +
 	"\tKIND_TEXT\x10\x01\x12\x0e\n" +
