@@ -1,0 +1,138 @@
+package main
+
+// limitMutants take out what keeps users, accounts and remote bots within their bounds: rates, breakers, budgets, and the chain's word
+// about links that could not answer.
+var limitMutants = []mutant{
+	{
+		name: "rate-in-the-log's-order", rule: "B", takes: "counting a message once, whoever reads it again",
+		file:  "conversation/rate.go",
+		old:   "	if limits.UserEvery <= 0 || a.At.Generation == s.Rate.At.Generation && !a.At.After(s.Rate.At) {\n",
+		new:   "	if limits.UserEvery <= 0 {\n",
+		tests: []string{"conversation.TestAdmitIsATokenBucket", "actors.TestRateOverATakeover"},
+	},
+	{
+		name: "rate-and-its-burst", rule: "B", takes: "the bound of a burst",
+		file: "conversation/rate.go", old: "	if time.Duration(full-at)+limits.UserEvery > burst {\n", new: "	if time.Duration(full-at)+limits.UserEvery > 2*burst {\n",
+		tests: []string{"conversation.TestAdmitIsATokenBucket", "actors.TestUserRate"},
+	},
+	{
+		name: "rate-that-refills", rule: "B", takes: "that a bucket which was full stays full, and saves nothing up",
+		file: "conversation/rate.go", old: "	full := max(s.Rate.FullNS, at)\n", new: "	full := max(s.Rate.FullNS, 1)\n",
+		tests: []string{"conversation.TestAdmitIsATokenBucket"},
+	},
+	{
+		name: "limited-is-an-outcome", rule: "B", takes: "recording the keys of messages over the rate",
+		file:  "conversation/step.go",
+		old:   "		s = s.granted(l.Kind, l.Arrival, now).remember(l.Arrival, messages.Outcome_OUTCOME_LIMITED, limits, now)\n",
+		new:   "		s = s.granted(l.Kind, l.Arrival, now)\n",
+		tests: []string{"conversation.TestLimitedMessagesOpenTheirGrant", "actors.TestUserRate"},
+	},
+	{
+		name: "limited-opens-its-grant", rule: "B", takes: "that a message over the rate opens its grant",
+		file:  "conversation/step.go",
+		old:   "		s = s.granted(l.Kind, l.Arrival, now).remember(l.Arrival,",
+		new:   "		s = s.remember(l.Arrival,",
+		tests: []string{"conversation.TestLimitedMessagesOpenTheirGrant"},
+	},
+	{
+		name: "limited-beside-the-turn", rule: "B", takes: "that messages over the rate wait for no turn",
+		file:  "actors/user.go",
+		old:   "			if it.limited = u.overRate(it); it.limited != \"\" {\n",
+		new:   "			if it.limited = u.overRate(it); it.limited != \"\" && len(u.queue) == 0 {\n",
+		tests: []string{"actors.TestLimitedBesideASlowTurn"},
+	},
+	{
+		name: "only-what-a-user-does", rule: "B", takes: "leaving events out of the rate",
+		file: "actors/rates.go", old: "it.dead != \"\" || !limitable(it.in.GetKind()) {", new: "it.dead != \"\" {",
+		tests: []string{"actors.TestEventsAreNotLimited"},
+	},
+	{
+		name: "rate-shared-out", rule: "B", takes: "sharing an account's rate out by partitions",
+		file: "actors/rates.go", old: "	return min(float64(r.owned.Load())/float64(r.partitions), 1)\n", new: "	return 1\n",
+		tests: []string{"actors.TestAccountRate"},
+	},
+	{
+		name: "share-given-up", rule: "B", takes: "giving a partition's part of the rate up with the partition",
+		file: "actors/partition.go", old: "	p.rates.own(-1, p.Now())\n", new: "",
+		tests: []string{"actors.TestAccountRate"},
+	},
+	{
+		name: "breaker-of-failures-in-a-row", rule: "B", takes: "that a good turn closes the user's breaker",
+		file: "conversation/upstream.go", old: "		s.Breaker = Breaker{}\n", new: "		s.Breaker.UntilMS = 0\n",
+		tests: []string{"actors.TestUserBreaker"},
+	},
+	{
+		name: "breaker-that-ends", rule: "B", takes: "the end of the user's breaker",
+		file:  "conversation/upstream.go",
+		old:   "func (s State) Resting(now time.Time) bool { return now.UnixMilli() < s.Breaker.UntilMS }",
+		new:   "func (s State) Resting(now time.Time) bool { return s.Breaker.UntilMS > 0 }",
+		tests: []string{"actors.TestUserBreaker"},
+	},
+	{
+		name: "breaker-in-the-record", rule: "B", takes: "the user's breaker from what the next owner reads",
+		file: "conversation/state.go", old: "`cbor:\"18,keyasint,omitzero\" json:\"breaker,omitzero\"`", new: "`cbor:\"-\" json:\"breaker,omitzero\"`",
+		tests: []string{"actors.TestUserBreaker"},
+	},
+	{
+		name: "budget-of-the-day", rule: "B", takes: "beginning a new day with a whole budget",
+		file: "conversation/spending.go", old: "	if s.Spent.Day == DayOf(now) {\n", new: "	if s.Spent.Day > 0 {\n",
+		tests: []string{"conversation.TestTokensOfADay", "actors.TestBudgets"},
+	},
+	{
+		name: "budget-counts-broken-calls", rule: "B", takes: "counting what a call cost that was broken off",
+		file: "actors/turn.go", old: "	said.Tokens = it.tokens\n", new: "",
+		tests: []string{"actors.TestTokensOfABrokenCall"},
+	},
+	{
+		name: "budget-of-the-account", rule: "B", takes: "counting what a turn cost for the account",
+		file: "actors/turn.go", old: "		u.Tokens.Spend(u.name.Account, tokens)\n", new: "",
+		tests: []string{"actors.TestBudgets"},
+	},
+	{
+		name: "forgotten-conversation", rule: "B", takes: "forgetting the conversation where a bot says so",
+		file: "conversation/step.go", old: "	if said.Forget {\n", new: "	if said.Forget && said.Answers == nil {\n",
+		tests: []string{"actors.TestForget"},
+	},
+	{
+		name: "hand-over-by-push", rule: "B", takes: "that no push carries a hand-over",
+		file: "conversation/handover.go", old: "	if limits.HandOver == \"\" {\n", new: "	if limits.HandOver != \"\" {\n",
+		tests: []string{"actors.TestHandOverWithTheNextMessage"},
+	},
+	{
+		name: "hand-over-owed", rule: "B", takes: "handing the next message over",
+		file: "actors/turn.go", old: "	case u.handsOver(ctx, it):\n", new: "",
+		tests: []string{"actors.TestHandOverWithTheNextMessage"},
+	},
+	{
+		name: "hand-over-once", rule: "B", takes: "that a user who was handed over is owed nothing more",
+		file:  "conversation/step.go",
+		old:   "return a.GetTransfer() != nil }) || !next.owesHandOver(limits, now) {\n",
+		new:   "return a.GetTransfer() == nil }) || !next.owesHandOver(limits, now) {\n",
+		tests: []string{"actors.TestHandOverWithTheNextMessage"},
+	},
+	{
+		name: "remote-in-a-hurry", rule: "B", takes: "passing remote bots over in a hurry and while the user's breaker is open",
+		file: "bots/chain.go", old: "	if l.Remote && (t.req.Hurry || t.req.Resting) {\n", new: "	if l.Remote && t.req.Hurry && t.req.Resting {\n",
+		tests: []string{"bots.TestRemoteLinks"},
+	},
+	{
+		name: "unavailable-is-nobody's-fault", rule: "B", takes: "that an upstream which could not be asked is not the user's fault",
+		file: "bots/chain.go", old: "	case errors.Is(err, ErrUnavailable):\n		t.wanting = true\n", new: "",
+		tests: []string{"bots.TestRemoteLinks"},
+	},
+	{
+		name: "apology", rule: "B", takes: "the apology where a remote bot failed",
+		file: "bots/chain.go", old: "	if t.wanting {\n", new: "	if t.wanting && len(t.tried) == 0 {\n",
+		tests: []string{"bots.TestRemoteLinks"},
+	},
+	{
+		name: "answer-or-hand-over", rule: "B", takes: "refusing an answer beside a hand-over",
+		file: "bots/chain.go", old: "	if resp.HandOver != nil && len(resp.Answers) > 0 {\n", new: "	if resp.HandOver != nil && len(resp.Answers) > 1 {\n",
+		tests: []string{"bots.TestHandOver"},
+	},
+	{
+		name: "filtered-answers", rule: "B", takes: "the account's filter",
+		file: "bots/chain.go", old: "			resp.Answers[i] = t.filter.Clean(t.account, a)\n", new: "			resp.Answers[i] = a\n",
+		tests: []string{"bots.TestFilter"},
+	},
+}
