@@ -27,11 +27,15 @@ type AccountAPI interface {
 type AccountSettings struct {
 	ID                string
 	AppID, AppSecret  string
-	API               AccountAPI
-	Classic           bool    // token_source: classic
-	Rate              float64 // customer-service messages a second over the cluster; 0: no bound
-	PerMinute, PerDay int     // permits to send; 0: no bound
+	API               AccountAPI // nil: the account has no AppSecret and calls nothing; its actor keeps its budget
+	Classic           bool       // token_source: classic
+	Rate              float64    // customer-service messages a second over the cluster; 0: no bound
+	PerMinute, PerDay int        // permits to send; 0: no bound
+	TokensPerDay      int64      // model tokens of all users over all nodes, of one of China's days; 0: no bound
 }
+
+// calls tells whether the account can call WeChat's API.
+func (c AccountSettings) calls() bool { return c.API != nil }
 
 // fetchTimeout bounds a call of WeChat's API by the account's actor; the client's own bound is shorter.
 const fetchTimeout = 10 * time.Second
@@ -82,18 +86,19 @@ func (a *official) Receive(ctx actor.Context) {
 	case *actor.Started:
 		a.pid = ctx.Self()
 		a.load(ctx)
-	case *messages.AccountLease, *messages.CallbackIPs:
+	case *messages.AccountLease, *messages.CallbackIPs, *messages.AccountSpend:
 		a.stay(ctx)
 		a.handle(ctx, m)
 	case tokenFetched:
 		a.metrics.official.fetch(a.id, m.err)
 		a.handle(ctx, m)
-	case quotaRead, ipsFetched:
+	case quotaRead, ipsFetched, spendDue:
 		a.handle(ctx, m)
 	case *messages.Inspect:
 		ctx.Respond(a.view())
 	case *actor.Stopping:
 		a.stopped = true
+		a.keepSpending(ctx)
 		a.metrics.official.forget(a.id)
 	}
 }
@@ -158,7 +163,7 @@ func (a *official) load(ctx actor.Context) {
 // handle takes one event through the state machine, commits what it changed, and only then answers and acts.
 func (a *official) handle(ctx actor.Context, event any) {
 	if a.broken != nil {
-		if _, ok := event.(*messages.AccountLease); ok {
+		if _, ok := event.(*messages.AccountLease); ok { // other questions get no answer: nobody knows one
 			ctx.Respond(&messages.AccountLeased{Why: "the account's record cannot be read: see the log of node " + a.Node, RetryMs: 10000})
 		}
 		return
@@ -210,6 +215,15 @@ func (a *official) commit(ctx actor.Context) bool {
 	return true
 }
 
+// keepSpending writes what the record has not followed yet, at a stop in good order. Elsewhere nobody may write any more.
+func (a *official) keepSpending(ctx actor.Context) {
+	if a.st == nil || a.ctx.Err() != nil {
+		return
+	}
+	a.st.noteSpending(a.Now())
+	a.commit(ctx)
+}
+
 // fail ends the activation over an error of the store. The next question starts another.
 func (a *official) fail(ctx actor.Context, doing string, err error) {
 	if a.stopped {
@@ -241,6 +255,9 @@ func (a *official) act(do accountAction) {
 			quota, err := a.conf.API.Quota(ctx, do.token, quotaPath)
 			return quotaRead{generation: do.generation, remain: quota.Remain, err: err}
 		})
+	case actWake:
+		self, root := a.pid, a.root
+		time.AfterFunc(do.after, func() { root.Send(self, spendDue{}) }) // to nobody, where the actor has ended meanwhile
 	case actIPs:
 		a.beside(func(ctx context.Context) any {
 			ranges, err := a.conf.API.CallbackIPs(ctx, do.token)
@@ -284,6 +301,10 @@ func (a *official) view() *messages.AccountView {
 	v.ForcedToday = int32(forcesPerDay - s.forcesLeft(now))
 	if len(s.IPs) > 0 {
 		v.CallbackIpsAgeMs = now.UnixMilli() - s.IPsMS
+	}
+	v.NoApi, v.BudgetTokens = !a.conf.calls(), a.conf.TokensPerDay
+	if s.spending.today.Day == wechatDay(now) {
+		v.SpentTokens = s.spending.today.Count
 	}
 	return v
 }

@@ -12,7 +12,7 @@ import (
 func ledgered(t *testing.T, change func(rec *accountRecord, conf *AccountSettings)) (*accountState, time.Time) {
 	t.Helper()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	conf := AccountSettings{ID: account, AppID: "wxapp", AppSecret: "secret"}
+	conf := AccountSettings{ID: account, AppID: "wxapp", AppSecret: "secret", API: &weixin{}}
 	rec := accountRecord{
 		Schema: accountSchema, AppID: conf.AppID, Secret: fingerprint(conf.AppID, conf.AppSecret), Token: "t2", Generation: 2,
 		ObtainedMS: now.Add(-time.Hour).UnixMilli(), ExpiresMS: now.Add(time.Hour).UnixMilli(),

@@ -62,6 +62,8 @@ func (s *accountState) leaseToken(r *messages.AccountLeased, now time.Time) {
 		}
 	}
 	switch {
+	case !s.conf.calls():
+		r.Why, r.RetryMs = "account "+s.conf.ID+" has no app_secret, so it cannot call WeChat's API", alarmRetry.Milliseconds()
 	case t.fetching:
 		r.Why, r.RetryMs = "a token is being fetched", 50
 	case s.Alarm.Reason != "":

@@ -40,6 +40,9 @@ type accountRecord struct {
 
 	IPs   []string `cbor:"17,keyasint,omitempty"` // where WeChat's callbacks come from
 	IPsMS int64    `cbor:"18,keyasint,omitempty"` // when they were read
+
+	Spent    tally     `cbor:"19,keyasint,omitzero"`  // model tokens of the day
+	Spenders []spender `cbor:"20,keyasint,omitempty"` // whose reports are in it, by node
 }
 
 const accountSchema = 1
@@ -52,7 +55,7 @@ type accountAlarm struct {
 	RetryMS int64  `cbor:"4,keyasint,omitempty"` // not before, unless the configuration changes
 }
 
-// tally counts the messages that WeChat took on one of its days.
+// tally counts something on one of WeChat's days: the messages that it took, the tokens that models took.
 type tally struct {
 	Day   int64 `cbor:"1,keyasint,omitempty"`
 	Count int64 `cbor:"2,keyasint,omitempty"`
@@ -71,6 +74,8 @@ type accountState struct {
 	sent   tally // ahead of the record by up to a minute
 	noted  time.Time
 	ips    ipsRefresh
+
+	spending spending // of model tokens
 }
 
 // nodeLease is a node's last lease.
@@ -80,7 +85,7 @@ type nodeLease struct {
 	reply  *messages.AccountLeased
 }
 
-// Events of the state machine, beside *messages.AccountLease and *messages.CallbackIPs.
+// Events of the state machine, beside *messages.AccountLease, *messages.CallbackIPs, *messages.AccountSpend and spendDue.
 type (
 	// tokenFetched is the outcome of an actFetch.
 	tokenFetched struct {
@@ -137,12 +142,16 @@ func (actLog) isAccountAction()   {}
 
 // newAccountState starts from a record, the zero one where there is none. chance is uniformly random.
 func newAccountState(rec accountRecord, conf AccountSettings, now time.Time, chance uint64) *accountState {
-	s := &accountState{accountRecord: rec, conf: conf, nodes: make(map[string]nodeLease), sent: rec.Sent, noted: now}
+	s := &accountState{accountRecord: rec, conf: conf, nodes: make(map[string]nodeLease), sent: rec.Sent, noted: now,
+		spending: resumeSpending(rec)}
 	s.Schema = accountSchema
 	credentials := fingerprint(conf.AppID, conf.AppSecret)
 	if rec.AppID != conf.AppID {
 		s.dropToken()
 		s.IPs, s.IPsMS, s.Blocks = nil, 0, nil
+	}
+	if !conf.calls() {
+		s.dropToken()
 	}
 	if string(rec.Secret) != string(credentials) || rec.AppID != conf.AppID {
 		s.Alarm = accountAlarm{} // somebody acted: try at once
@@ -185,6 +194,10 @@ func (s *accountState) step(event any, now time.Time, chance uint64) (reply any,
 		do = s.quotaRead(e, now)
 	case ipsFetched:
 		do = s.ipsFetched(e, now)
+	case *messages.AccountSpend:
+		reply = s.spend(e, now)
+	case spendDue:
+		s.spending.waking = false
 	}
 	return reply, append(do, s.due(now)...)
 }
@@ -200,6 +213,7 @@ func (s *accountState) turn(now time.Time) {
 	if now.Sub(s.noted) >= time.Minute { // one write a minute at most for a number that only people read
 		s.noted, s.Sent = now, s.sent
 	}
+	s.turnSpending(day)
 	s.Blocks = liveBlocks(s.Blocks, now)
 }
 
@@ -213,7 +227,7 @@ func (s *accountState) due(now time.Time) []accountAction {
 		do = append(do, s.dueQuota(now)...)
 		do = append(do, s.dueIPs(now)...)
 	}
-	return do
+	return append(do, s.dueSpending(now)...)
 }
 
 func (s *accountState) encode() ([]byte, error) {

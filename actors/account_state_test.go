@@ -199,7 +199,7 @@ func TestAccountStateKeepsItsLimits(t *testing.T) {
 			t: t, now: time.Date(2026, 3, 1, 15, 50, 0, 0, time.UTC), tokens: make(map[uint64]string), perMinute: make(map[int64]int64),
 			perDay: make(map[int64]int64), refusals: make(map[uint64]bool), chance: rapid.Uint64().Draw(t, "chance"),
 			conf: AccountSettings{
-				ID: "demo", AppID: "wx", AppSecret: "s", Classic: rapid.Bool().Draw(t, "classic"),
+				ID: "demo", AppID: "wx", AppSecret: "s", API: &weixin{}, Classic: rapid.Bool().Draw(t, "classic"),
 				Rate:      rapid.SampledFrom([]float64{0, 0.5, 20}).Draw(t, "rate"),
 				PerMinute: rapid.SampledFrom([]int{0, 7, 100}).Draw(t, "minute"),
 				PerDay:    rapid.SampledFrom([]int{0, 40, 5000}).Draw(t, "day"),

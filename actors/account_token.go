@@ -96,7 +96,7 @@ func (s *accountState) refusedBy(err error, generation uint64, now time.Time) {
 // dueFetch starts a fetch where one is due. One at a time; a fetch that kills the token in use stands in the record first.
 func (s *accountState) dueFetch(now time.Time) (actFetch, bool) {
 	t := &s.token
-	if t.fetching || now.Before(t.notBefore) || now.UnixMilli() < s.Alarm.RetryMS {
+	if !s.conf.calls() || t.fetching || now.Before(t.notBefore) || now.UnixMilli() < s.Alarm.RetryMS {
 		return actFetch{}, false
 	}
 	inUse := now.Sub(t.asked) < idleAfter && !t.asked.IsZero()
