@@ -1,19 +1,17 @@
 package rules
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hongyan/bots"
+	"hongyan/bots/watch"
 	"hongyan/messages"
 )
 
@@ -29,13 +27,11 @@ type Options struct {
 // the rules fresh.
 type Bot struct {
 	name    string
-	path    string
 	log     *slog.Logger
 	metrics *metrics
 	rules   atomic.Pointer[Set]
-
-	// What Run last looked at; its own, and Open's before it.
-	seen reading
+	fault   atomic.Pointer[string] // why the rules in force are not what the file holds; nil: they are
+	file    watch.File
 }
 
 // Open reads the rules file once and builds the bot. A file that is missing or broken at the start is an error, of type *Error
@@ -44,11 +40,11 @@ func Open(opts Options) (*Bot, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	r := read(opts.File)
-	if r.err != nil {
-		return nil, fmt.Errorf("rules of bot %s: %w", opts.Name, r.err)
+	r := watch.Read(opts.File, MaxFileSize)
+	if r.Err != nil {
+		return nil, fmt.Errorf("rules of bot %s: %w", opts.Name, r.Err)
 	}
-	set, err := Parse(opts.File, r.data)
+	set, err := Parse(opts.File, r.Data)
 	if err != nil {
 		return nil, fmt.Errorf("rules of bot %s: %w", opts.Name, err)
 	}
@@ -56,7 +52,8 @@ func Open(opts Options) (*Bot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rules of bot %s: %w", opts.Name, err)
 	}
-	b := &Bot{name: opts.Name, path: opts.File, log: opts.Logger, metrics: m, seen: r}
+	b := &Bot{name: opts.Name, log: opts.Logger.With("bot", opts.Name), metrics: m}
+	b.file = watch.File{Path: opts.File, Limit: MaxFileSize, Seen: r, Take: b.apply, Logger: b.log}
 	b.rules.Store(set)
 	b.metrics.valid.WithLabelValues(b.name).Set(1)
 	return b, nil
@@ -67,6 +64,20 @@ func (b *Bot) Name() string { return b.name }
 
 // Rules are the rules in force.
 func (b *Bot) Rules() *Set { return b.rules.Load() }
+
+// File is the path of the rules file.
+func (b *Bot) File() string { return b.file.Path }
+
+// Fault is why the rules in force are not what the file holds now; empty where they are.
+func (b *Bot) Fault() string {
+	if f := b.fault.Load(); f != nil {
+		return *f
+	}
+	return ""
+}
+
+// Run takes up changes of the rules file until ctx ends; it then returns nil. One Run at a time.
+func (b *Bot) Run(ctx context.Context) error { return b.file.Run(ctx) }
 
 // Answer implements bots.Bot: the reply of the first rule that matches, after the rule's delay; in a hurry at once, since the
 // reply is at hand and the partition must not wait for it (DESIGN §3 rule 6). Its only error is ctx's, where ctx ends within
@@ -95,49 +106,32 @@ func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, err
 	return resp, nil
 }
 
-// reading is what one look at the file found: its content, or why there is none.
-type reading struct {
-	data []byte
-	err  error
-}
-
-func (r reading) equal(s reading) bool {
-	if r.err != nil || s.err != nil {
-		return r.err != nil && s.err != nil && r.err.Error() == s.err.Error()
-	}
-	return bytes.Equal(r.data, s.data)
-}
-
-// read reads the file, but never more than tells that it is too large.
-func read(path string) (r reading) {
-	f, err := os.Open(path)
-	if err != nil {
-		return reading{err: err}
-	}
-	defer func() { r.err = errors.Join(r.err, f.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	return reading{data: data, err: err}
-}
-
 // apply takes up what the file holds now. Content without a fault replaces the rules in one step; anything else leaves them as
 // they are. It is called once per content, so a broken file is logged once.
-func (b *Bot) apply(now reading) {
-	b.seen = now
-	if now.err != nil {
-		b.metrics.reload(b.name, resultUnreadable)
-		b.log.Error("rules file cannot be read, the old rules stay", "bot", b.name, "file", b.path, "error", now.err)
+func (b *Bot) apply(now watch.Reading) {
+	if now.Err != nil {
+		b.keep(resultUnreadable, now.Err)
+		b.log.Error("rules file cannot be read, the old rules stay", "file", b.file.Path, "error", now.Err)
 		return
 	}
-	set, err := Parse(b.path, now.data)
+	set, err := Parse(b.file.Path, now.Data)
 	var faulty *Error
 	if errors.As(err, &faulty) {
 		first := faulty.Faults[0]
-		b.metrics.reload(b.name, resultBroken)
-		b.log.Error("rules file is broken, the old rules stay", "bot", b.name, "file", b.path,
+		b.keep(resultBroken, err)
+		b.log.Error("rules file is broken, the old rules stay", "file", b.file.Path,
 			"line", first.Line, "column", first.Column, "fault", first.Message, "faults", len(faulty.Faults))
 		return
 	}
 	b.rules.Store(set)
+	b.fault.Store(nil)
 	b.metrics.reload(b.name, resultOK)
-	b.log.Info("rules loaded", "bot", b.name, "file", b.path, "rules", set.Len())
+	b.log.Info("rules loaded", "file", b.file.Path, "rules", set.Len())
+}
+
+// keep notes why the old rules stay in force.
+func (b *Bot) keep(result string, why error) {
+	text := why.Error()
+	b.fault.Store(&text)
+	b.metrics.reload(b.name, result)
 }

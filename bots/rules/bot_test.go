@@ -14,12 +14,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"hongyan/bots"
+	"hongyan/bots/watch"
 	"hongyan/messages"
 )
 
@@ -144,164 +144,74 @@ func TestDelay(t *testing.T) {
 	})
 }
 
-// TestFollow drives the loop with virtual time: what an edit looks like from one look at the file to the next.
-func TestFollow(t *testing.T) {
+// TestApply is what becomes of the rules, the gauge and the log over one edit after the other.
+func TestApply(t *testing.T) {
 	t.Parallel()
-	// Each step sets the file ("-" removes it), then time passes; the rules in force and the gauge are compared.
+	text := func(content string) watch.Reading { return watch.Reading{Data: []byte(content)} }
 	type step struct {
-		name    string
-		content string
-		sign    bool // the system gives a sign; otherwise only the poll finds out
-		wait    time.Duration
-		reply   string
-		valid   float64
+		name  string
+		found watch.Reading
+		reply string
+		fault string // part of it; empty: none
 	}
 	tests := []struct {
 		name    string
 		steps   []step
 		reloads string
 	}{
+		{name: "changed", steps: []step{{"changed", text(rulesOf("new")), "new", ""}}, reloads: "ok"},
+		{name: "emptied on purpose", steps: []step{{"emptied", text(""), "(none)", ""}}, reloads: "ok"},
 		{
-			name: "a sign is enough",
+			name: "a broken file keeps the old rules",
 			steps: []step{
-				{"too early", rulesOf("new"), true, settle / 2, "old", 1},
-				{"settled", rulesOf("new"), false, settle, "new", 1},
-			},
-			reloads: "ok",
-		},
-		{
-			name: "the poll finds what gives no sign",
-			steps: []step{
-				{"not yet", rulesOf("new"), false, pollEvery - settle, "old", 1},
-				{"polled and settled", rulesOf("new"), false, 3 * settle, "new", 1},
-			},
-			reloads: "ok",
-		},
-		{
-			name: "an editor that empties the file first",
-			steps: []step{
-				{"emptied", "", true, settle / 2, "old", 1},
-				{"written", rulesOf("new"), true, settle / 2, "old", 1},
-				{"still the same", rulesOf("new"), false, settle, "new", 1},
-			},
-			reloads: "ok",
-		},
-		{
-			name: "emptied on purpose",
-			steps: []step{
-				{"emptied", "", true, 2 * settle, "(none)", 1},
-			},
-			reloads: "ok",
-		},
-		{
-			name: "a broken file keeps the old rules and is reported once",
-			steps: []step{
-				{"broken", broken, true, 2 * settle, "old", 0},
-				{"much later", broken, true, time.Minute, "old", 0},
-				{"mended", rulesOf("new"), true, 2 * settle, "new", 1},
+				{"broken", text(broken), "old", "rules.yaml:2:13: "},
+				{"mended", text(rulesOf("new")), "new", ""},
 			},
 			reloads: "broken ok",
 		},
 		{
 			name: "a deleted file keeps the old rules",
 			steps: []step{
-				{"deleted", "-", true, 2 * settle, "old", 0},
-				{"much later", "-", true, time.Minute, "old", 0},
-				{"the same again", rulesOf("old"), true, 2 * settle, "old", 1},
+				{"deleted", watch.Reading{Err: os.ErrNotExist}, "old", "file does not exist"},
+				{"the same again", text(rulesOf("old")), "old", ""},
 			},
 			reloads: "unreadable ok",
-		},
-		{
-			name: "touched, or changed and changed back",
-			steps: []step{
-				{"touched", rulesOf("old"), true, time.Minute, "old", 1},
-				{"changed", broken, true, settle / 2, "old", 1},
-				{"changed back", rulesOf("old"), false, time.Minute, "old", 1},
-			},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join(t.TempDir(), "rules.yaml")
-			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, file)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				signs := make(chan fsnotify.Event)
-				ended := make(chan error)
-				go func() { ended <- b.follow(ctx, signs, nil) }()
-				synctest.Wait()
-				for _, s := range tt.steps {
-					if s.content == "-" {
-						if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-							t.Fatal(err)
-						}
-					} else {
-						b.write(t, s.content)
-					}
-					if s.sign {
-						signs <- fsnotify.Event{Name: file, Op: fsnotify.Write}
-					}
-					time.Sleep(s.wait)
-					synctest.Wait()
-					if got := b.reply(t); got != s.reply || b.valid() != s.valid {
-						t.Errorf("%s: the reply is %q and valid %v, want %q and %v", s.name, got, b.valid(), s.reply, s.valid)
-					}
+			b := newBench(t, filepath.Join(t.TempDir(), "rules.yaml"))
+			want := make(map[string]float64)
+			for _, s := range tt.steps {
+				b.apply(s.found)
+				valid := 1.0
+				if s.fault != "" {
+					valid = 0
 				}
-				want := make(map[string]float64)
-				for result := range strings.FieldsSeq(tt.reloads) {
-					want[result]++
+				if got := b.reply(t); got != s.reply || b.valid() != valid {
+					t.Errorf("%s: the reply is %q and valid %v, want %q and %v", s.name, got, b.valid(), s.reply, valid)
 				}
-				for _, result := range []string{resultOK, resultBroken, resultUnreadable} {
-					if got := b.reloads(result); got != want[result] {
-						t.Errorf("%v reloads were %s, want %v", got, result, want[result])
-					}
+				if got := b.Fault(); !strings.Contains(got, s.fault) || s.fault == "" && got != "" {
+					t.Errorf("%s: the fault is %q, want %q", s.name, got, s.fault)
 				}
-				if n := strings.Count(b.log.String(), "level=ERROR"); float64(n) != want[resultBroken]+want[resultUnreadable] {
-					t.Errorf("%d errors were logged:\n%s", n, b.log)
+			}
+			for result := range strings.FieldsSeq(tt.reloads) {
+				want[result]++
+			}
+			for _, result := range []string{resultOK, resultBroken, resultUnreadable} {
+				if got := b.reloads(result); got != want[result] {
+					t.Errorf("%v reloads were %s, want %v", got, result, want[result])
 				}
-				if strings.Contains(tt.reloads, "broken") && !strings.Contains(b.log.String(), "line=2 column=13") {
-					t.Errorf("the log does not say where the fault is:\n%s", b.log)
-				}
-				cancel()
-				if err := <-ended; err != nil {
-					t.Errorf("the loop ended with %v", err)
-				}
-			})
+			}
+			if n := strings.Count(b.log.String(), "level=ERROR"); float64(n) != want[resultBroken]+want[resultUnreadable] {
+				t.Errorf("%d errors were logged:\n%s", n, b.log)
+			}
+			if strings.Contains(tt.reloads, "broken") && !strings.Contains(b.log.String(), "line=2 column=13") {
+				t.Errorf("the log does not say where the fault is:\n%s", b.log)
+			}
 		})
 	}
-}
-
-// TestFollowSurvives shows that the loop goes on polling when the watcher ends, and looks when the watcher lost events.
-func TestFollowSurvives(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "rules.yaml")
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, file)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		signs, faults, ended := make(chan fsnotify.Event), make(chan error), make(chan error)
-		go func() { ended <- b.follow(ctx, signs, faults) }()
-		synctest.Wait()
-
-		b.write(t, rulesOf("new"))
-		faults <- fsnotify.ErrEventOverflow
-		time.Sleep(2 * settle)
-		if got := b.reply(t); got != "new" {
-			t.Errorf("after an overflow the reply is %q", got)
-		}
-
-		close(signs)
-		close(faults)
-		b.write(t, rulesOf("newer"))
-		time.Sleep(pollEvery + 2*settle)
-		if got := b.reply(t); got != "newer" {
-			t.Errorf("without a watcher the reply is %q", got)
-		}
-		cancel()
-		<-ended
-	})
 }
 
 // eventually waits for a real file system's signs.
@@ -431,7 +341,7 @@ func TestAnswersWhileReloading(t *testing.T) {
 		})
 	}
 	for i := range 200 {
-		b.apply(reading{data: []byte(rulesOf([]string{"new", "old"}[i%2]))})
+		b.apply(watch.Reading{Data: []byte(rulesOf([]string{"new", "old"}[i%2]))})
 	}
 	close(stop)
 	askers.Wait()

@@ -48,7 +48,7 @@ var homes = []home{
 	{library: "github.com/redis/go-redis", dirs: []string{"state/redis"}, tests: []string{"state", "internal"}},
 	{library: "go.uber.org/zap", dirs: []string{"cmd"}},
 	{library: "github.com/spf13/cobra", dirs: []string{"cmd"}},
-	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/rules"}},
+	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/watch"}},
 	{library: "github.com/goccy/go-yaml", dirs: []string{"config", "bots/rules", "wechat/simulator/script"}, tests: []string{"cmd", "internal"}},
 }
 
