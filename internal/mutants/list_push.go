@@ -85,8 +85,8 @@ var pushMutants = []mutant{
 	{
 		name: "left-over-in-front-of-the-next-turn", rule: "15", takes: "that what is left of a push goes in front of the next answer",
 		file:  "conversation/step.go",
-		old:   "	next = next.settleAll().recall(limits, now)\n	next = next.converse",
-		new:   "	next = next.settleAll()\n	next = next.converse",
+		old:   "	next = next.settleAll().recall(limits, now)\n	next = next.fared",
+		new:   "	next = next.settleAll()\n	next = next.fared",
 		tests: []string{"conversation.TestScripts"},
 	},
 	{
