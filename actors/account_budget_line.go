@@ -96,7 +96,9 @@ func (k *budget) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if k.asking {
-				k.take(<-answers, k.opts.Now()) // ended by ctx
+				if a := <-answers; a.err == nil { // ended by ctx, else; then it is asked again as it was
+					k.take(a, k.opts.Now())
+				}
 			}
 			k.last(ctx)
 			return

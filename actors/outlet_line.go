@@ -56,6 +56,8 @@ type lineState struct {
 
 	inFlight int
 	breaker  breaker
+
+	fetchOnly bool // nothing is sent: no permits are needed
 }
 
 // heldBlock is a block on the node's own clock.
@@ -237,7 +239,7 @@ func (s *lineState) leaseRequest(node string, now, used time.Time) *messages.Acc
 	if s.refused == s.generation {
 		ask.Refused = s.refused
 	}
-	if inUse {
+	if inUse && !s.fetchOnly {
 		ask.Want = int32(max(min(s.demand+s.demand/4+1, maxWant)-s.permits, 0))
 	}
 	s.returned, s.sent, s.demand, s.troubles = 0, 0, 0, nil
@@ -261,7 +263,7 @@ func (s *lineState) leased(ask *messages.AccountLease, r *messages.AccountLeased
 		}
 		s.refused = 0
 	}
-	s.unlimited = r.GetUnlimited()
+	s.unlimited = r.GetUnlimited() || s.fetchOnly
 	if n := int(r.GetPermits()); n > 0 {
 		s.permits += n
 		s.permitsAt = now

@@ -19,7 +19,8 @@ type line struct {
 	opts    *SenderOptions
 	account string
 	name    messages.User // of the account's actor
-	api     SendAPI
+	api     SendAPI  // nil: the account may not send
+	media   MediaAPI // nil: nothing is fetched for the account
 	metrics *senderMetrics
 	log     *slog.Logger
 
@@ -28,6 +29,8 @@ type line struct {
 	ended  chan struct{} // closed when the loop has ended
 	typing chan struct{} // a place for each call
 	used   atomic.Int64  // when the line was last of use, Unix milliseconds
+
+	fetching chan struct{} // a place for each fetch
 
 	promised promises // by Ready
 

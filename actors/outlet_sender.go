@@ -23,10 +23,12 @@ type SendAPI interface {
 	APIDomainIPs(ctx context.Context, token string) ([]netip.Prefix, error)
 }
 
-// SenderOptions are what NewSender needs; all must be given.
+// SenderOptions are what NewSender needs; all must be given but Media.
 type SenderOptions struct {
 	Node     string             // unique in the cluster, new at each start of the process
 	Accounts map[string]SendAPI // by account id; an account that is not there cannot send
+	// Media are the accounts whose users' media can be fetched, by id: they need an AppSecret, and not the right to send. May be nil.
+	Media map[string]MediaAPI
 	// Ask asks an account's actor wherever it is; cluster.Node.Request does. It may deliver a question more than once.
 	Ask        func(ctx context.Context, account messages.User, question proto.Message) (any, error)
 	Now        func() time.Time
@@ -58,15 +60,36 @@ func NewSender(o SenderOptions) (*Sender, error) {
 	m := newSenderMetrics(o.Registerer)
 	s := &Sender{lines: make(map[string]*line, len(o.Accounts))}
 	for id, calls := range o.Accounts {
-		l := &line{
-			opts: &o, account: id, name: messages.AccountActor(id), api: calls, metrics: m, log: o.Logger.With("account", id),
-			events: make(chan any), kick: make(chan struct{}, 1), ended: make(chan struct{}), typing: make(chan struct{}, maxTyping),
+		s.lines[id] = newLine(&o, m, id)
+		s.lines[id].api = calls
+	}
+	for id, calls := range o.Media {
+		if s.lines[id] == nil {
+			s.lines[id] = newLine(&o, m, id)
+			s.lines[id].state.fetchOnly = true
 		}
-		l.state.serial = o.Random() >> 1 // a question of a former process of this name is none of ours
-		l.publish()
-		s.lines[id] = l
+		s.lines[id].media = calls
 	}
 	return s, nil
+}
+
+func newLine(o *SenderOptions, m *senderMetrics, account string) *line {
+	l := &line{
+		opts: o, account: account, name: messages.AccountActor(account), metrics: m, log: o.Logger.With("account", account),
+		events: make(chan any), kick: make(chan struct{}, 1), ended: make(chan struct{}),
+		typing: make(chan struct{}, maxTyping), fetching: make(chan struct{}, maxFetching),
+	}
+	l.state.serial = o.Random() >> 1 // a question of a former process of this name is none of ours
+	l.publish()
+	return l
+}
+
+// sending is the account's line where the account may send, else nil.
+func (s *Sender) sending(account string) *line {
+	if l := s.lines[account]; l != nil && l.api != nil {
+		return l
+	}
+	return nil
 }
 
 // Run serves until ctx ends, and returns after the calls that it made itself. Calls of Send bring their own context.
@@ -81,7 +104,7 @@ func (s *Sender) Run(ctx context.Context) error {
 
 // Ready implements Outlet.
 func (s *Sender) Ready(account string) (ok bool, retry time.Time, why string) {
-	l := s.lines[account]
+	l := s.sending(account)
 	if l == nil {
 		return true, time.Time{}, "" // Send says that there is no right, and why
 	}
@@ -97,7 +120,7 @@ func (s *Sender) Ready(account string) (ok bool, retry time.Time, why string) {
 
 // Send implements Outlet.
 func (s *Sender) Send(ctx context.Context, user messages.User, part *messages.Answer) Sent {
-	l := s.lines[user.Account]
+	l := s.sending(user.Account)
 	if l == nil {
 		return Sent{Fate: FateNoRight, Detail: "account " + user.Account + " may not send: it needs app_secret and customer_service in the configuration"}
 	}
@@ -109,7 +132,7 @@ func (s *Sender) Send(ctx context.Context, user messages.User, part *messages.An
 
 // Typing implements Outlet.
 func (s *Sender) Typing(ctx context.Context, user messages.User, on bool) {
-	l := s.lines[user.Account]
+	l := s.sending(user.Account)
 	if l == nil {
 		return
 	}
@@ -136,6 +159,7 @@ type senderMetrics struct {
 	inFlight *prometheus.GaugeVec   // by account
 	breaker  *prometheus.GaugeVec   // by account: 1 while open
 	leases   *prometheus.CounterVec // by account, outcome
+	fetches  *prometheus.CounterVec // by account, result
 }
 
 func newSenderMetrics(reg prometheus.Registerer) *senderMetrics {
@@ -153,5 +177,9 @@ func newSenderMetrics(reg prometheus.Registerer) *senderMetrics {
 		leases: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_account_leases_total", Help: "Questions to the account's actor, by outcome: ok or error.",
 		}, []string{"account", "outcome"}),
+		fetches: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_media_fetches_total",
+			Help: "Files that bots wanted from WeChat, by result: ok, no_token, too_large, no_file, gave_up, broken, or the class of WeChat's error.",
+		}, []string{"account", "result"}),
 	}
 }
