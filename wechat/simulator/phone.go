@@ -287,6 +287,7 @@ type phoneState struct {
 	Accounts   []phoneAccount `json:"accounts"`
 	Users      []listedUser   `json:"users"`
 	Nodes      bool           `json:"nodes"` // whether there is a panel of nodes
+	Model      bool           `json:"model"` // whether there is a panel of the model
 }
 
 type listedUser struct {
@@ -296,7 +297,7 @@ type listedUser struct {
 
 // state and history answer as JSON, made under the phone's lock: an exchange changes while it is shown.
 func (p *Platform) state() []byte {
-	s := phoneState{Now: p.now(), CutoffMS: p.cutoff.Milliseconds(), Deliveries: p.deliveries, Nodes: p.nodes != nil}
+	s := phoneState{Now: p.now(), CutoffMS: p.cutoff.Milliseconds(), Deliveries: p.deliveries, Nodes: p.nodes != nil, Model: p.model != nil}
 	ph := p.phone
 	ph.mu.Lock()
 	defer ph.mu.Unlock()

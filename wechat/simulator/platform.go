@@ -81,6 +81,7 @@ type Options struct {
 	Client        *http.Client     // a client of its own when nil; redirects are never followed
 	WitnessLimit  int              // records that Witness keeps, the newest; 100,000 when zero
 	Nodes         Nodes            // the back end's processes, for the page's panel; nil: there is no panel
+	Model         Model            // a model that the back end asks, for the page's panel; nil: there is no panel
 	CallbackIPs   []string         // what getcallbackip answers; loopback when empty
 	APIIPs        []string         // what get_api_domain_ip answers; loopback when empty
 	Chance        func() float64   // draws from [0,1) for faults at a rate; true chance when nil
@@ -100,7 +101,10 @@ type Platform struct {
 	ownClient  bool
 	witness    *witness
 	phone      *phone
-	nodes      Nodes // nil: the page has no panel
+	nodes      Nodes      // nil: the page has no panel
+	model      Model      // the same
+	knobs      sync.Mutex // held from reading the model's knobs to setting them
+	story      story
 	msgSerial  atomic.Uint64
 
 	api         *api
@@ -138,6 +142,7 @@ func New(o Options) (*Platform, error) {
 		now:        o.Now,
 		log:        o.Logger,
 		nodes:      o.Nodes,
+		model:      o.Model,
 	}
 	if p.cutoff <= 0 {
 		p.cutoff = DefaultCutoff

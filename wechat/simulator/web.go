@@ -35,6 +35,8 @@ const heartbeat = 15 * time.Second
 //	GET  /api/witness  the witness log as JSON lines
 //	GET  /api/nodes    the back end's processes, where Options.Nodes knows them
 //	POST /api/nodes    {name, action}: one of NodeActions; answers with all of them
+//	GET  /api/model    knobs and counts of the model that the back end asks, and the breakers in front of it, where Options.Model is set
+//	POST /api/model    {delay_ms, failure_rate, …}: turn some of its knobs; answers with all
 //	POST /api/push     {account, openid, message}: the user does something
 //	POST /api/users    {account, openid}: add a user; an empty openid is chosen
 //	POST /api/media    {data}: keep a picture (base64), served under /media/{id}
@@ -59,6 +61,8 @@ func (p *Platform) Handler() http.Handler {
 	mux.HandleFunc("GET /api/witness", p.serveWitness)
 	mux.HandleFunc("GET /api/nodes", p.serveNodes)
 	mux.HandleFunc("POST /api/nodes", accept(p.serveNodeAction))
+	mux.HandleFunc("GET /api/model", p.serveModel)
+	mux.HandleFunc("POST /api/model", accept(p.serveKnobs))
 	mux.HandleFunc("POST /api/push", accept(p.servePush))
 	mux.HandleFunc("POST /api/users", accept(p.serveUsers))
 	mux.HandleFunc("POST /api/media", accept(p.serveNewMedia))
@@ -114,7 +118,7 @@ func accept[T any](f func(T) (int, any, error)) http.HandlerFunc {
 
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, ErrUnknownAccount), errors.Is(err, errUnknownUser), errors.Is(err, ErrUnknownNode):
+	case errors.Is(err, ErrUnknownAccount), errors.Is(err, errUnknownUser), errors.Is(err, ErrUnknownNode), errors.Is(err, errNoModel):
 		return http.StatusNotFound
 	case errors.Is(err, errNotFollowing), errors.Is(err, ErrNodeState):
 		return http.StatusConflict

@@ -19,6 +19,8 @@ export const actOnNode = (name, action) => post('api/nodes', { name, action });
 export const loadFaults = () => ask('api/faults');
 export const injectFault = (fault) => post('api/faults', fault);
 export const clearFault = (id) => ask(`api/faults/${encodeURIComponent(id)}`, { method: 'DELETE' });
+export const loadModel = () => ask('api/model');
+export const turnKnobs = (knobs) => post('api/model', knobs);
 export const addUser = (account) => post('api/users', { account });
 
 /** Keeps a picture on the platform and returns what an image message needs. */

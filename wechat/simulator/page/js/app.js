@@ -6,6 +6,7 @@ import { store, takeState, takeUser, takeExchange, takeShown, setClock, currentU
 import { renderTimeline, showExchange, showShown, showTyping, scrollToEnd } from './chat.js';
 import { renderUsers, renderHead, renderAccounts } from './users.js';
 import { followNodes, leaveNodes, renderNodes } from './nodes.js';
+import { renderModel, followModel, leaveModel } from './model.js';
 import { renderFaults, followFaults, leaveFaults } from './faults.js';
 import { startComposer, renderComposer, askScene } from './composer.js';
 
@@ -70,6 +71,7 @@ function renderAll() {
   renderComposer(say);
   renderTimeline();
   renderNodes();
+  renderModel();
   renderFaults();
   if (!listening) byId('live').textContent = t('live.down');
 }
@@ -99,6 +101,7 @@ api.listen({
       await loadAll();
       listening = true;
       if (store.hasNodes) followNodes();
+      if (store.hasModel) followModel();
       followFaults();
       byId('live').textContent = '';
       document.body.dataset.ready = 'true';
@@ -109,6 +112,7 @@ api.listen({
   onDown: () => {
     listening = false;
     leaveNodes();
+    leaveModel();
     leaveFaults();
     byId('live').textContent = t('live.down');
   },

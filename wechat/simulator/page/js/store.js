@@ -13,6 +13,7 @@ export const store = {
   last: new Map(), // newest exchange per user
   unread: new Map(), // per user
   hasNodes: false, // whether the back end's processes are shown
+  hasModel: false, // whether the model and the breakers in front of it are shown
 };
 
 export const userKey = (u) => `${u.account}/${u.openid}`;
@@ -30,6 +31,7 @@ export function takeState(state) {
   store.deliveries = state.deliveries;
   store.accounts = state.accounts;
   store.hasNodes = state.nodes;
+  store.hasModel = state.model;
   setClock(state.now);
   store.users = [];
   for (const user of state.users) {

@@ -75,8 +75,19 @@ function stageSteps(x) {
     told = known.map((fact, i) => fact || told[i]);
     const name = has(`stage.${e.stage}`) ? t(`stage.${e.stage}`) : e.stage;
     const state = e.stage === 'refused' || e.stage === 'dead' ? 'bad' : '';
-    return step(state, name, Math.max(0, precise(e.at) - start), facts, has(`detail.${e.detail}`) ? t(`detail.${e.detail}`) : e.detail);
+    return step(state, name, Math.max(0, precise(e.at) - start), facts, detailOf(e));
   })];
+}
+
+function detailOf({ stage, detail }) {
+  if (stage === 'bot') return (detail || '').split(', ').map(linkWords).join(' → ');
+  return has(`detail.${detail}`) ? t(`detail.${detail}`) : detail;
+}
+
+/** What came of one link of the bots: its name, a result, and how long it took where that is worth telling. */
+function linkWords(words) {
+  const [link, result, ...took] = words.split(' ');
+  return has(`bot.${result}`) ? [t(`bot.${result}`, link), ...took].join(' ') : words;
 }
 
 /** Both sides of one step tell the same station: it is shown once, with what either knows. */
