@@ -23,8 +23,7 @@ type decoder struct {
 	anchors map[string]ast.Node
 	failed  map[string]bool // key paths that already have a fault
 
-	freeNodes  int  // values of the user's own shape so far, see plain
-	freeFailed bool // there were too many of them
+	freeNodes int // values of one tree of the user's own shape so far, see free
 }
 
 func (d *decoder) fail(f Fault) {
@@ -120,11 +119,13 @@ func (d *decoder) value(v reflect.Value, n ast.Node, path string) {
 	case reflect.Struct:
 		d.structure(v, n, path)
 	case reflect.Map:
+		if v.Type().Elem().Kind() == reflect.Interface {
+			d.free(v, n, path)
+			return
+		}
 		d.named(v, n, path)
 	case reflect.Slice:
 		d.list(v, n, path)
-	case reflect.Interface:
-		d.free(v, n, path)
 	case reflect.Pointer: // a value that may be left out, where its zero is one too
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(v.Elem(), n, path)

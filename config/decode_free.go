@@ -14,22 +14,29 @@ const (
 	maxFreeNodes = 10_000
 )
 
-// free decodes n into v, an interface: whatever YAML stands there becomes plain Go values that JSON can carry (map[string]any,
-// []any, string, bool, int, uint64, float64, nil).
+// free decodes the mapping n into v, a map[string]any: what stands there becomes plain Go values that JSON can carry
+// (map[string]any, []any, string, bool, int, uint64, float64, nil).
 func (d *decoder) free(v reflect.Value, n ast.Node, path string) {
-	if x := d.plain(n, path, 0); x != nil {
-		v.Set(reflect.ValueOf(x))
+	if isScalar(n) || n.Type() == ast.SequenceType {
+		d.pairs(n, path) // says what is wrong
+		return
 	}
+	d.freeNodes = 0
+	tree := d.plain(n, path, 0)
+	if d.freeNodes > maxFreeNodes {
+		d.valueFault(path, &valueError{"the values here go on for too long", fmt.Sprintf(
+			"nest at most %d levels, write at most %d values, and let no alias stand for what it is part of", maxFreeDepth, maxFreeNodes)})
+		return
+	}
+	v.Set(reflect.ValueOf(tree))
 }
 
 // plain is n as plain Go values; nil where it is null, and where a fault was found.
 func (d *decoder) plain(n ast.Node, path string, depth int) any {
-	if d.freeNodes++; depth > maxFreeDepth || d.freeNodes > maxFreeNodes {
-		if !d.freeFailed { // said once: everything around the place is as deep
-			d.freeFailed = true
-			d.fail(d.origin.fault(path, "the values here go on for too long", fmt.Sprintf(
-				"nest at most %d levels, write at most %d values, and let no alias stand for what it is part of", maxFreeDepth, maxFreeNodes)))
-		}
+	if depth > maxFreeDepth {
+		d.freeNodes = maxFreeNodes
+	}
+	if d.freeNodes++; d.freeNodes > maxFreeNodes {
 		return nil
 	}
 	if n = d.resolve(n); n == nil || n.Type() == ast.NullType {
@@ -43,9 +50,6 @@ func (d *decoder) plain(n ast.Node, path string, depth int) any {
 		pairs, _ := d.pairs(n, path)
 		out := make(map[string]any, len(pairs))
 		for _, p := range pairs {
-			if d.freeFailed {
-				return nil
-			}
 			at := join(path, keyText(p))
 			d.origin.spots[at] = d.tokenSpot(p.Key.GetToken())
 			out[keyText(p)] = d.plain(p.Value, at, depth+1)
@@ -54,9 +58,6 @@ func (d *decoder) plain(n ast.Node, path string, depth int) any {
 	case *ast.SequenceNode:
 		out := make([]any, 0, len(t.Values))
 		for i, element := range t.Values {
-			if d.freeFailed {
-				return nil
-			}
 			out = append(out, d.plain(element, fmt.Sprintf("%s[%d]", path, i), depth+1))
 		}
 		return out

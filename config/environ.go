@@ -17,9 +17,9 @@ const envPrefix = "HONGYAN_"
 // leaf is one key that the environment can set.
 type leaf struct {
 	path   string
-	field  reflect.Type
-	target any    // pointer to the structure that env fills
-	prefix string // what that structure's tags stand behind
+	field  reflect.Value // where the value goes
+	target any           // pointer to the structure that env fills
+	prefix string        // what that structure's tags stand behind
 }
 
 // environment applies the variables in environ to cfg, one by one, so that a fault names its variable.
@@ -36,11 +36,13 @@ func (d *decoder) environment(cfg *Config, environ []string) {
 	leaves, writeBack := d.leaves(cfg)
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		if l, ok := leaves[name]; ok {
-			d.variable(l, name, name, variables[name])
+			if d.onlyForm(leaves, name, variables) {
+				d.variable(l, name, name, variables[name])
+			}
 			continue
 		}
 		key := strings.TrimSuffix(name, "_FILE")
-		if l, ok := leaves[key]; ok && key != name && l.field == reflect.TypeFor[Secret]() {
+		if l, ok := leaves[key]; ok && key != name && l.field.Type() == reflect.TypeFor[Secret]() {
 			d.secretVariable(l, name, key, variables)
 			continue
 		}
@@ -63,6 +65,29 @@ func didYouMeanVariable(name string, leaves map[string]leaf) string {
 		return fmt.Sprintf("did you mean %s?", s)
 	}
 	return "remove it, or see the configuration reference for the names"
+}
+
+// onlyForm settles a secret of which the configuration keeps both forms, api_key and api_key_file: what the variable gives
+// replaces the other form of the file. It reports false where both forms are variables, which is a fault of the one with _FILE.
+func (d *decoder) onlyForm(leaves map[string]leaf, name string, variables map[string]string) bool {
+	other, isFile := strings.CutSuffix(name, "_FILE")
+	if !isFile {
+		other = name + "_FILE"
+	}
+	o, ok := leaves[other]
+	switch {
+	case !ok:
+		return true
+	case variables[other] == "":
+		o.field.SetZero()
+		return true
+	case isFile:
+		d.origin.variables[leaves[name].path] = name
+		d.fail(d.origin.fault(leaves[name].path, "the secret is given twice, here and as "+other, "keep one of the two"))
+		return false
+	default:
+		return true
+	}
 }
 
 func (d *decoder) secretVariable(l leaf, name, key string, variables map[string]string) {
@@ -120,21 +145,21 @@ func parseWith[T any](text string) (any, error) {
 // leaves are all variables that cfg has, by name. Bots live in a map and are set in copies: writeBack brings them home.
 func (d *decoder) leaves(cfg *Config) (leaves map[string]leaf, writeBack func()) {
 	leaves = make(map[string]leaf)
-	addLeaves(leaves, reflect.TypeFor[Config](), cfg, "", envPrefix, envPrefix)
+	addLeaves(leaves, reflect.ValueOf(cfg).Elem(), cfg, "", envPrefix, envPrefix)
 	for i := range cfg.Accounts {
 		prefix := envPrefix + "ACCOUNTS_" + capitals(cfg.Accounts[i].ID) + "_"
-		addLeaves(leaves, reflect.TypeFor[Account](), &cfg.Accounts[i], fmt.Sprintf("accounts[%d]", i), prefix, prefix)
+		addLeaves(leaves, reflect.ValueOf(&cfg.Accounts[i]).Elem(), &cfg.Accounts[i], fmt.Sprintf("accounts[%d]", i), prefix, prefix)
 	}
 	for i := range cfg.APIKeys {
 		prefix := envPrefix + "API_KEYS_" + capitals(cfg.APIKeys[i].ID) + "_"
-		addLeaves(leaves, reflect.TypeFor[APIKey](), &cfg.APIKeys[i], fmt.Sprintf("api_keys[%d]", i), prefix, prefix)
+		addLeaves(leaves, reflect.ValueOf(&cfg.APIKeys[i]).Elem(), &cfg.APIKeys[i], fmt.Sprintf("api_keys[%d]", i), prefix, prefix)
 	}
 	copies := make(map[string]*Bot)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Bots)) {
 		b := cfg.Bots[name]
 		copies[name] = &b
 		prefix := envPrefix + "BOTS_" + capitals(name) + "_"
-		addLeaves(leaves, reflect.TypeFor[Bot](), &b, "bots."+name, prefix, prefix)
+		addLeaves(leaves, reflect.ValueOf(&b).Elem(), &b, "bots."+name, prefix, prefix)
 	}
 	return leaves, func() {
 		for name, b := range copies {
@@ -143,16 +168,16 @@ func (d *decoder) leaves(cfg *Config) (leaves map[string]leaf, writeBack func())
 	}
 }
 
-// addLeaves adds the keys of structure t at path. root is the prefix of the structure that target points to.
-func addLeaves(leaves map[string]leaf, t reflect.Type, target any, path, prefix, root string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+// addLeaves adds the keys of the structure v at path. root is the prefix of the structure that target points to.
+func addLeaves(leaves map[string]leaf, v reflect.Value, target any, path, prefix, root string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch nested, tag := f.Tag.Get("envPrefix"), f.Tag.Get("env"); {
 		case nested != "":
-			addLeaves(leaves, f.Type, target, join(path, name), prefix+nested, root)
+			addLeaves(leaves, v.Field(i), target, join(path, name), prefix+nested, root)
 		case tag != "" && tag != "-":
-			leaves[prefix+tag] = leaf{path: join(path, name), field: f.Type, target: target, prefix: root}
+			leaves[prefix+tag] = leaf{path: join(path, name), field: v.Field(i), target: target, prefix: root}
 		}
 	}
 }

@@ -99,6 +99,71 @@ func TestEnvironmentFaultsNameTheVariable(t *testing.T) {
 	}
 }
 
+// TestEnvironmentOfBots: every shape of a bot's and an account's keys, and secrets of which the configuration keeps both forms.
+func TestEnvironmentOfBots(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "hongyan.yaml")
+	text := withBots("my-model, keyed, web", `
+  my-model: {type: openai, base_url: "https://a.example.com/v1", model: m, api_key: from-the-file}
+  keyed: {type: openai, base_url: "https://a.example.com/v1", model: m, api_key_file: key}
+  web: {type: http, url: "https://b.example.com", secret: from-the-file}
+`)
+	for name, content := range map[string]string{path: text, filepath.Join(dir, "key"): "k\n", filepath.Join(dir, "words"): ""} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := mustLoad(t, path,
+		"HONGYAN_BOTS_MY_MODEL_BASE_URL=https://c.example.com/v1", "HONGYAN_BOTS_MY_MODEL_API_KEY_FILE=key", "HONGYAN_BOTS_MY_MODEL_TEMPERATURE=0.25",
+		"HONGYAN_BOTS_MY_MODEL_MAX_TOKENS=99", "HONGYAN_BOTS_MY_MODEL_NEW_WORDS=again, anew", "HONGYAN_BOTS_MY_MODEL_BREAKER_SILENCE=0s",
+		"HONGYAN_BOTS_MY_MODEL_BREAKER_FAILURES=7", "HONGYAN_BOTS_MY_MODEL_RATE=30/m", "HONGYAN_BOTS_MY_MODEL_IMAGES=url",
+		"HONGYAN_BOTS_KEYED_API_KEY=from-the-environment", "HONGYAN_BOTS_WEB_SECRET_FILE=key", "HONGYAN_BOTS_WEB_URL=https://d.example.com",
+		"HONGYAN_ACCOUNTS_DEMO_BUDGET_USER_TOKENS=5000000000", "HONGYAN_ACCOUNTS_DEMO_BREAKER_OPEN=5s", "HONGYAN_ACCOUNTS_DEMO_SAFETY_BLOCK_FILE=words",
+		"HONGYAN_LIMITS_USER_RATE=0", "HONGYAN_NATS_BOTS_LISTEN=127.0.0.1:0", "HONGYAN_NATS_BOTS_TOKEN=0123456789abcdef")
+	key := config.Path(filepath.Join(dir, "key"))
+	model, keyed, web, account := cfg.Bots["my-model"], cfg.Bots["keyed"], cfg.Bots["web"], cfg.Accounts[0]
+	for what, ok := range map[string]bool{
+		"base_url":      model.Endpoints[0].BaseURL == "https://c.example.com/v1",
+		"api_key_file":  model.Endpoints[0].APIKeyFile == key && model.Endpoints[0].APIKey == "",
+		"temperature":   model.Temperature != nil && *model.Temperature == 0.25,
+		"max_tokens":    model.MaxTokens == 99,
+		"new_words":     slices.Equal(model.NewWords, []string{"again", "anew"}),
+		"silence":       model.Breaker.Silence != nil && *model.Breaker.Silence == 0,
+		"failures":      model.Breaker.Failures == 7 && model.Breaker.Probes == 1,
+		"rate":          model.Rate.PerSecond() == 0.5,
+		"images":        model.Images == config.ImagesURL,
+		"api_key":       keyed.Endpoints[0].APIKey == "from-the-environment" && keyed.Endpoints[0].APIKeyFile == "",
+		"secret_file":   web.SecretFile == key && web.Secret == "",
+		"url":           web.Endpoints[0].URL == "https://d.example.com",
+		"user_tokens":   account.Budget.UserTokens == 5_000_000_000,
+		"user breaker":  account.Breaker.Open == 5*time.Second && account.Breaker.Failures == 3,
+		"block_file":    string(account.Safety.BlockFile) == filepath.Join(dir, "words"),
+		"user_rate":     cfg.Limits.UserRate.PerSecond() == 0 && cfg.Limits.AccountRate.PerSecond() == 2000,
+		"door for bots": cfg.NATS.Bots.Listen == "127.0.0.1:0" && cfg.NATS.Bots.Token == "0123456789abcdef",
+	} {
+		if !ok {
+			t.Errorf("%s did not arrive: %+v", what, cfg)
+		}
+	}
+	for _, c := range []struct{ variables, want string }{
+		{"HONGYAN_BOTS_KEYED_API_KEY=do-not-show-me HONGYAN_BOTS_KEYED_API_KEY_FILE=key",
+			"environment HONGYAN_BOTS_KEYED_API_KEY_FILE: error: bots.keyed.api_key_file: the secret is given twice, here and as HONGYAN_BOTS_KEYED_API_KEY"},
+		{"HONGYAN_BOTS_KEYED_API_KEY_FILE=nowhere", "environment HONGYAN_BOTS_KEYED_API_KEY_FILE: error: bots.keyed.api_key_file: cannot read the secret's file"},
+		{"HONGYAN_BOTS_KEYED_TEMPERATURE=warm", `environment HONGYAN_BOTS_KEYED_TEMPERATURE: error: bots.keyed.temperature: "warm" is not a number`},
+		{"HONGYAN_BOTS_KEYED_TEMPERATURE=3", "environment HONGYAN_BOTS_KEYED_TEMPERATURE: error: bots.keyed.temperature: 3 is out of range"},
+		{"HONGYAN_BOTS_KEYED_TIMEOUT=0", "environment HONGYAN_BOTS_KEYED_TIMEOUT: error: bots.keyed.timeout: 0s is out of range"},
+		{"HONGYAN_BOTS_KEYED_BREAKER_SILENCE=4", "add the unit: 4ms, 4s, 4m"},
+		{"HONGYAN_BOTS_WEB_API_KEY=do-not-show-me", "environment HONGYAN_BOTS_WEB_API_KEY: error: bots.web.api_key: api_key does not belong to a bot of type http"},
+		{"HONGYAN_ACCOUNTS_DEMO_BUDGET_USER_TOKENS=lots", `"lots" is not a whole number`},
+	} {
+		_, report := config.Load(path, strings.Fields(c.variables))
+		if got := reportText(t, report); !strings.Contains(got, c.want) || strings.Contains(got, "do-not-show-me") {
+			t.Errorf("%s: got\n%s", c.variables, got)
+		}
+	}
+}
+
 func TestSecretFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

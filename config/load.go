@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -30,7 +32,32 @@ func Load(path string, environ []string) (*Config, *Report) {
 			Warnings: []Fault{},
 		}
 	}
-	return Parse(path, src, environ)
+	cfg, report := Parse(path, src, environ)
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		cfg.warnReadable(report)
+	}
+	return cfg, report
+}
+
+// warnReadable is for a file that every user of the machine can read. One key is enough to say so.
+func (c *Config) warnReadable(report *Report) {
+	for _, name := range slices.Sorted(maps.Keys(c.Bots)) {
+		paths := []string{"bots." + name + ".api_key", "bots." + name + ".secret"}
+		for i := range c.Bots[name].Endpoints {
+			paths = append(paths, element("bots."+name+".endpoints", i)+".api_key")
+		}
+		for i := range c.Bots[name].Tools {
+			paths = append(paths, element("bots."+name+".tools", i)+".secret")
+		}
+		for _, path := range paths {
+			if c.origin.given[path] && c.origin.variables[path] == "" {
+				report.Warnings = append(report.Warnings, c.origin.fault(path, "everybody on this machine can read the file, and so this key",
+					"take the right away (chmod 600), or put the key into a file of its own: "+path[strings.LastIndexByte(path, '.')+1:]+"_file"))
+				report.Sort()
+				return
+			}
+		}
+	}
 }
 
 // Parse is Load of a file whose bytes are given; path names it in faults and anchors relative paths.

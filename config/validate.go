@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -47,6 +46,7 @@ func (v *validator) all() {
 	v.listen()
 	v.admin()
 	v.nats()
+	v.natsBots()
 	v.state()
 	v.cluster()
 	v.duration("worker.passivate_after", v.cfg.Worker.PassivateAfter, 24*time.Hour)
@@ -89,34 +89,6 @@ func (v *validator) node() {
 	}
 }
 
-// address splits host:port and tells whether it is well formed.
-func (v *validator) address(path, address string) (host string, port int, ok bool) {
-	host, portText, err := net.SplitHostPort(address)
-	if err == nil {
-		port, err = strconv.Atoi(portText)
-	}
-	if err == nil && host != "" && host != "localhost" {
-		if _, ipErr := netip.ParseAddr(host); ipErr != nil && strings.Trim(host, "0123456789.") == "" {
-			err = ipErr // digits and dots only, but no IPv4 address
-		}
-	}
-	if err != nil || port < 0 || port > 65535 || strings.ContainsAny(host, " /") {
-		v.fault(path, fmt.Sprintf("%q is not an address to listen on", address), "write host:port with a port from 0 to 65535, 127.0.0.1:9090 for example")
-		return "", 0, false
-	}
-	return host, port, true
-}
-
-// IsLoopback tells whether a host of a listen address can be reached from this machine only. An empty host is every
-// interface.
-func IsLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
 func (v *validator) listen() {
 	l := v.cfg.Listen
 	for i, network := range l.TrustedProxies {
@@ -133,6 +105,7 @@ func (v *validator) listen() {
 		{"listen.admin", l.Admin, false},
 		{"listen.cluster", l.Cluster, false},
 		{"listen.api", l.API, true},
+		{"nats.bots.listen", v.cfg.NATS.Bots.Listen, true},
 	} {
 		if a.address == "" && a.optional {
 			continue
@@ -156,6 +129,8 @@ func (v *validator) listen() {
 		case a.path == "listen.admin" && !IsLoopback(host) && v.cfg.Admin.Token == "":
 			v.warn(a.path, "the admin listener can be reached from other machines and there is no admin.token: health and metrics are open, the admin API is shut",
 				"listen on 127.0.0.1, or set admin.token and let only your own network in")
+		case a.path == "nats.bots.listen" && !IsLoopback(host) && v.cfg.NATS.Bots.Token == "":
+			v.fault(a.path, "bots can connect from other machines, and so can everybody else", "set nats.bots.token, or listen on 127.0.0.1")
 		}
 	}
 }
@@ -169,7 +144,7 @@ func (v *validator) admin() {
 		if t.token != "" && len(t.token) < 16 {
 			v.warn(t.path, "the token is short and can be guessed", "use at least 16 random characters, from `openssl rand -hex 16` for example")
 		}
-		if strings.ContainsFunc(t.token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if strings.ContainsFunc(t.token.Reveal(), notInHeader) {
 			v.fault(t.path, "the token has characters that an HTTP header cannot carry", "use ASCII without blanks")
 		}
 	}
@@ -228,6 +203,27 @@ func (v *validator) nats() {
 	}
 }
 
+// natsBots checks the embedded server's door for bots; its address is checked with the others.
+func (v *validator) natsBots() {
+	b := v.cfg.NATS.Bots
+	if b.Listen != "" && !v.cfg.NATS.Embedded() {
+		v.fault("nats.bots.listen", "with nats.url there is no embedded server: bots connect to the one of nats.url", "remove the key")
+	}
+	switch {
+	case b.Token == "":
+	case b.Listen == "":
+		v.warn("nats.bots.token", "without nats.bots.listen no bot connects, and this key says nothing", "remove it, or set nats.bots.listen")
+	case len(b.Token) < minBotToken:
+		v.fault("nats.bots.token", "the token is short and can be guessed",
+			fmt.Sprintf("use at least %d random characters, from `openssl rand -hex 16` for example", minBotToken))
+	case strings.ContainsFunc(b.Token.Reveal(), notInHeader):
+		v.fault("nats.bots.token", "the token has characters that a NATS address cannot carry", "use ASCII without blanks")
+	}
+}
+
+// minBotToken is the length of the shortest nats.bots.token, in bytes.
+const minBotToken = 16
+
 // maxStreams bounds nats.streams: each costs every server an open file set and, with replicas, a group of its own.
 const maxStreams = 64
 
@@ -239,25 +235,6 @@ func (v *validator) tls(path string, t TLS, mutual bool) {
 		v.fault(path, "mutual TLS needs cert, key and ca", "set all three, or none")
 	case (t.Cert == "") != (t.Key == ""):
 		v.fault(path, "a certificate needs its key, and a key its certificate", "set cert and key, or neither")
-	}
-}
-
-// atLeast checks a cap of something on the disk: 0 is automatic.
-func (v *validator) atLeast(path string, size Size) {
-	const least = 16 << 20
-	if size != 0 && size < least {
-		v.fault(path, fmt.Sprintf("%s is too little to work with", size), "write at least 16MiB, or 0 for the automatic value")
-	}
-}
-
-// url checks that text is an absolute URL of one of the schemes. The message shows no part of it: there may be a password.
-func (v *validator) url(path, text, example string, schemes ...string) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "":
-		v.fault(path, "this is not a URL", "write "+example)
-	case !slices.Contains(schemes, u.Scheme):
-		v.fault(path, fmt.Sprintf("%q is not a scheme that fits here", u.Scheme), "use "+enumerate(schemes)+", as in "+example)
 	}
 }
 
@@ -310,13 +287,6 @@ func (v *validator) cluster() {
 	v.tls("cluster.tls", c.TLS, true)
 }
 
-func (v *validator) limits() {
-	l := v.cfg.Limits
-	if l.UserBurst < 0 {
-		v.fault("limits.user_burst", "the burst is negative", "write 0 or more")
-	}
-}
-
 func (v *validator) apiKeys() {
 	for i, k := range v.cfg.APIKeys {
 		at := fmt.Sprintf("api_keys[%d]", i)
@@ -343,23 +313,4 @@ func (v *validator) accountIDs() []string {
 		ids = append(ids, a.ID)
 	}
 	return ids
-}
-
-// duration holds d against the bounds of all durations that have no other: a second and longest.
-func (v *validator) duration(path string, d, longest time.Duration) {
-	if d < time.Second || d > longest {
-		v.fault(path, fmt.Sprintf("%s is out of range", d), "write a duration from 1s to "+brief(longest))
-	}
-}
-
-// brief is a duration without its empty parts: 10m instead of 10m0s.
-func brief(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

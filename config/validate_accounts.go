@@ -51,6 +51,7 @@ func (v *validator) accounts() {
 		v.chain(at, a)
 		v.reply(at+".reply", a.Reply)
 		v.conversation(at+".conversation", a.Conversation)
+		v.bounds(at, a)
 		if a.MaxClockSkew == 0 {
 			v.warn(at+".max_clock_skew", "the check of a callback's age is off, so that an old one can be sent again by whoever saw it", "write 15m")
 		} else {
@@ -185,12 +186,12 @@ func (v *validator) reply(at string, r Reply) {
 		v.fault(at+".deliveries", fmt.Sprintf("%d is not a number of deliveries that WeChat makes", r.Deliveries), "write 2, 3 or 4; 3 is what it does today")
 	}
 	for _, t := range []struct{ key, text string }{
-		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived}, {".flooded", r.Flooded}, {".more", r.More},
+		{".fallback", r.Fallback}, {".thinking", r.Thinking}, {".not_received", r.NotReceived}, {".flooded", r.Flooded}, {".limited", r.Limited},
+		{".busy", r.Busy}, {".unavailable", r.Unavailable}, {".more", r.More},
 	} {
-		if len(t.text) > maxTextBytes {
-			v.fault(at+t.key, fmt.Sprintf("the text has %d bytes", len(t.text)), fmt.Sprintf("WeChat takes %d; shorten it", maxTextBytes))
-		}
+		v.text(at+t.key, t.text)
 	}
+	v.neededText(at+".hand_over", r.HandOver)
 	if r.KeepFor < time.Minute || r.KeepFor > 30*24*time.Hour {
 		v.fault(at+".keep_for", fmt.Sprintf("%s is out of range", r.KeepFor), "write a duration from 1m to 720h")
 	}

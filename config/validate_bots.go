@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // upstreamKeys are the keys of every bot that asks a program outside the engine.
@@ -23,6 +22,9 @@ var botKeys = map[BotType][]string{
 	BotNATS: slices.Concat([]string{"subject", "media"}, upstreamKeys),
 }
 
+// fallbackLink is the name of the chain's own last link, in counters and traces.
+const fallbackLink = "fallback"
+
 func (v *validator) botNames() []string { return slices.Sorted(maps.Keys(v.cfg.Bots)) }
 
 func (v *validator) bots() {
@@ -37,11 +39,14 @@ func (v *validator) bots() {
 		if !accountID.MatchString(name) {
 			v.fault(at, fmt.Sprintf("%q is not a name for a bot", name), accountIDForm)
 		}
+		if name == fallbackLink {
+			v.fault(at, fmt.Sprintf("%q is the name under which reply.fallback answers", name), "use another")
+		}
 		if b.Type == "" {
 			v.fault(at+".type", "the bot has no type", "write type: rules")
 			continue
 		}
-		v.foreignKeys(at, b)
+		v.foreignKeys(at, reflect.TypeFor[Bot](), botKeys[b.Type], "a bot of type "+string(b.Type))
 		v.bot(at, name, b)
 		if !used[name] {
 			v.warn(at, "no account uses this bot", fmt.Sprintf("add it to an account: bot: [%s]", name))
@@ -49,20 +54,19 @@ func (v *validator) bots() {
 	}
 }
 
-// foreignKeys reports keys that belong to other types.
-func (v *validator) foreignKeys(at string, b Bot) {
-	t := reflect.TypeFor[Bot]()
+// foreignKeys reports keys of the structure t at path that belong to others than what: own are its keys, besides type.
+func (v *validator) foreignKeys(at string, t reflect.Type, own []string, what string) {
 	for i := range t.NumField() {
 		key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
 		path := at + "." + key
-		if key == "type" || !v.origin.has(path) || slices.Contains(botKeys[b.Type], key) {
+		if key == "type" || slices.Contains(own, key) || !v.origin.has(path) {
 			continue
 		}
 		fix := "remove it; the type has no keys of its own"
-		if own := botKeys[b.Type]; len(own) > 0 {
+		if len(own) > 0 {
 			fix = "remove it; the type has " + strings.Join(own, ", ")
 		}
-		v.fault(path, fmt.Sprintf("%s does not belong to a bot of type %s", key, b.Type), fix)
+		v.fault(path, fmt.Sprintf("%s does not belong to %s", key, what), fix)
 	}
 }
 
@@ -72,14 +76,57 @@ func (v *validator) bot(at, name string, b Bot) {
 		v.rulesFile(at+".file", b.File)
 	case BotFAQ:
 	case BotOpenAI:
+		v.model(at, b)
+		v.endpoints(at, b)
+		v.tools(at, b)
+		v.fetching(at+".images", name, b.Images == ImagesBytes)
 	case BotHTTP:
+		v.endpoints(at, b)
+		v.keyFile(at+".secret_file", b.SecretFile)
+		v.fetching(at+".media", name, b.Media == MediaBytes)
 	case BotNATS:
-		if strings.ContainsAny(b.Subject, " *>\t\r\n") || strings.HasPrefix(b.Subject, ".") || strings.HasSuffix(b.Subject, ".") {
-			v.fault(at+".subject", fmt.Sprintf("%q is not a subject to send to", b.Subject), "write hy.bot."+name)
+		v.subject(at+".subject", b.Subject, "hy.bot."+name)
+		v.fetching(at+".media", name, b.Media == MediaBytes)
+	}
+	if b.Type.Remote() {
+		v.upstream(at, b)
+	}
+}
+
+// model checks what belongs to type openai alone.
+func (v *validator) model(at string, b Bot) {
+	if t := b.Temperature; t != nil && (*t < 0 || *t > 2) {
+		v.fault(at+".temperature", fmt.Sprintf("%v is out of range", *t), "write a number from 0 to 2, or remove the key for the endpoint's own")
+	}
+	v.count(at+".max_tokens", b.MaxTokens, 1, 32768)
+	v.count(at+".context_tokens", b.ContextTokens, 256, 1<<20)
+	for i, word := range b.NewWords {
+		if strings.TrimSpace(word) == "" {
+			v.fault(element(at+".new_words", i), "the word is empty", "write a word, or an empty list for none")
 		}
 	}
-	if slices.Contains(botKeys[b.Type], "timeout") {
-		v.duration(at+".timeout", b.Timeout, 10*time.Minute)
+	v.neededText(at+".new_reply", b.NewReply)
+	v.neededText(at+".exhausted", b.Exhausted)
+}
+
+// fetching warns where a bot wants the bytes of what users send, and one of its accounts cannot fetch them from WeChat.
+func (v *validator) fetching(path, name string, wanted bool) {
+	var without []string
+	for _, a := range v.cfg.Accounts {
+		if slices.Contains(a.Bot, name) && a.AppSecret == "" {
+			without = append(without, a.ID)
+		}
+	}
+	if wanted && len(without) > 0 {
+		v.warn(path, "what users send cannot be fetched from WeChat without the app_secret of account "+strings.Join(without, ", ")+
+			": this bot gets nothing of it there", "set app_secret, or write off")
+	}
+}
+
+// subject checks a NATS subject that something is sent to.
+func (v *validator) subject(path, subject, example string) {
+	if subject == "" || strings.ContainsAny(subject, " *>\t\r\n") || strings.Contains("."+subject+".", "..") {
+		v.fault(path, fmt.Sprintf("%q is not a subject to send to", subject), "write "+example)
 	}
 }
 
@@ -88,11 +135,16 @@ func (v *validator) rulesFile(path string, file Path) {
 		v.fault(path, "the bot has no rules file", "write file: rules.yaml")
 		return
 	}
+	v.file(path, file, "the rules file")
+}
+
+// file checks that a file which is read again while the engine runs is there now.
+func (v *validator) file(path string, file Path, what string) {
 	info, err := os.Stat(string(file))
 	switch {
 	case err != nil:
-		v.fault(path, fmt.Sprintf("cannot read the rules file %s: %s", file, reason(err)), "check the path; it is relative to this file's folder")
+		v.fault(path, fmt.Sprintf("cannot read %s %s: %s", what, file, reason(err)), "check the path; it is relative to this file's folder")
 	case info.IsDir():
-		v.fault(path, fmt.Sprintf("%s is a folder", file), "name the rules file in it")
+		v.fault(path, fmt.Sprintf("%s is a folder", file), "name "+what+" in it")
 	}
 }
