@@ -19,8 +19,8 @@ type line struct {
 	opts    *SenderOptions
 	account string
 	name    messages.User // of the account's actor
-	api     SendAPI  // nil: the account may not send
-	media   MediaAPI // nil: nothing is fetched for the account
+	api     SendAPI       // nil: the account may not send
+	media   MediaAPI      // nil: nothing is fetched for the account
 	metrics *senderMetrics
 	log     *slog.Logger
 

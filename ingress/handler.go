@@ -51,7 +51,11 @@ func (g *Ingress) serve(w http.ResponseWriter, r *http.Request) {
 		x.endpoint, x.account = endpointSingle, g.single
 	case strings.HasPrefix(path, pathPrefix):
 		x.endpoint, x.account = endpointAccount, g.accounts[path[len(pathPrefix):]]
-	default:
+	}
+	if !x.mayCome() {
+		return
+	}
+	if x.endpoint == endpointOther {
 		x.status = http.StatusNotFound
 		http.NotFound(w, r)
 		return

@@ -45,6 +45,7 @@ type Options struct {
 	Partitions int                   // of the log, for traces; 0: traces carry -1
 	Callers    Callers               // needed where an account's CallbackIPs is not off
 	Proxies    []netip.Prefix        // whose X-Forwarded-For is believed; without them the peer is the caller
+	IPRate     float64               // requests a second of one client address; 0: no bound. With it, Drain must be called at the end
 }
 
 // Ingress is the callback endpoint of one process. Its methods may be called at once.
@@ -69,7 +70,8 @@ type Ingress struct {
 	bulk       chan struct{} // one per event without a user that is on its way into the log
 	callers    Callers
 	proxies    []netip.Prefix
-	elsewhere  limiter // of lines about addresses that are not listed
+	elsewhere  limiter  // of lines about addresses that are not listed
+	perIP      *ipRates // nil: no bound
 
 	gate gate
 }
@@ -139,8 +141,13 @@ func New(o Options) (*Ingress, error) {
 	if len(o.Accounts) == 1 {
 		g.single = g.accounts[o.Accounts[0].ID]
 	}
-	g.stranger, err = g.newStranger(o.Accounts[0].Mode)
-	return g, err
+	if g.stranger, err = g.newStranger(o.Accounts[0].Mode); err != nil {
+		return nil, err
+	}
+	if g.perIP, err = newIPRates(o.IPRate); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // newAccount fills the defaults in, checks c and builds its codecs.
@@ -240,6 +247,7 @@ func (g *Ingress) Offer(ctx context.Context, o *messages.Offer) *messages.OfferR
 // Drain is the planned stop: new exchanges get 503 from now on, and it returns when those that are under way have ended, or
 // with ctx's error. Offers are answered all the while and afterwards.
 func (g *Ingress) Drain(ctx context.Context) error {
+	g.perIP.stop()
 	select {
 	case <-g.gate.shut():
 		return nil

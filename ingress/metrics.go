@@ -55,6 +55,7 @@ type metrics struct {
 	refused     *prometheus.CounterVec
 	accepted    *prometheus.CounterVec
 	addresses   *prometheus.CounterVec
+	limited     prometheus.Counter
 	notReceived *prometheus.CounterVec
 	verdicts    *prometheus.CounterVec
 	unanswered  *prometheus.CounterVec
@@ -88,6 +89,9 @@ func newMetrics(reg prometheus.Registerer, open func() int) (*metrics, error) {
 		addresses: counter("hongyan_ingress_addresses_total",
 			"Genuine requests by where they came from: listed, unlisted, unknown (there is no list yet); with callback_ips alone.",
 			"account", "found"),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hongyan_ingress_limited_total", Help: "Requests refused with 503 because their client address sent too many.",
+		}),
 		notReceived: counter("hongyan_ingress_not_received_total",
 			"Last deliveries that the log could not accept; the user was told so.", "account"),
 		verdicts: counter("hongyan_ingress_verdicts_total",
@@ -114,7 +118,7 @@ func newMetrics(reg prometheus.Registerer, open func() int) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.durations, m.refused, m.accepted, m.addresses, m.notReceived, m.verdicts, m.unanswered, m.stages, slotsOpen,
+		m.requests, m.durations, m.refused, m.accepted, m.addresses, m.limited, m.notReceived, m.verdicts, m.unanswered, m.stages, slotsOpen,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("ingress: registering metrics: %w", err)

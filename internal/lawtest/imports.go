@@ -49,6 +49,7 @@ var homes = []home{
 	{library: "go.uber.org/zap", dirs: []string{"cmd"}},
 	{library: "github.com/spf13/cobra", dirs: []string{"cmd"}},
 	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/watch"}},
+	{library: "github.com/maypok86/otter", dirs: []string{"ingress"}},
 	{library: "github.com/goccy/go-yaml", dirs: []string{"config", "bots/rules", "wechat/simulator/script"}, tests: []string{"cmd", "internal"}},
 }
 
