@@ -147,7 +147,7 @@ func TestParametersOfTools(t *testing.T) {
 		"1":    map[string]any{"type": "number", "minimum": 100.0, "default": nil},
 	}
 	for i, required := range [][]any{{"city"}, {}} {
-		want := map[string]any{"type": "object", "required": required, "additionalProperties": false, "properties": properties}
+		want := config.Schema{"type": "object", "required": required, "additionalProperties": false, "properties": properties}
 		got := cfg.Bots["model"].Tools[i].Parameters
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got\n%#v\nwant\n%#v", got, want)

@@ -363,14 +363,14 @@ type Breaker struct {
 
 // Tool is something that a model may call.
 type Tool struct {
-	Name        string         `yaml:"name"`                  // [A-Za-z0-9_-]{1,64}
-	Description string         `yaml:"description"`           // tells the model when to call it
-	Parameters  map[string]any `yaml:"parameters,omitempty"`  // JSON Schema of the arguments, an object; default: one without any
-	URL         string         `yaml:"url,omitempty"`         // POST; either url or subject
-	Subject     string         `yaml:"subject,omitempty"`     // NATS request
-	Secret      Secret         `yaml:"secret,omitempty"`      // signs what goes to url, like a bot's
-	SecretFile  Path           `yaml:"secret_file,omitempty"` // read anew when it changes
-	Timeout     time.Duration  `yaml:"timeout,omitempty"`     // 100ms to 5m; default 10s
+	Name        string        `yaml:"name"`                  // [A-Za-z0-9_-]{1,64}
+	Description string        `yaml:"description"`           // tells the model when to call it
+	Parameters  Schema        `yaml:"parameters,omitempty"`  // JSON Schema of the arguments, an object; default: one without any
+	URL         string        `yaml:"url,omitempty"`         // POST; either url or subject
+	Subject     string        `yaml:"subject,omitempty"`     // NATS request
+	Secret      Secret        `yaml:"secret,omitempty"`      // signs what goes to url, like a bot's
+	SecretFile  Path          `yaml:"secret_file,omitempty"` // read anew when it changes
+	Timeout     time.Duration `yaml:"timeout,omitempty"`     // 100ms to 5m; default 10s
 }
 
 // Limits bound how much comes in; N/s, N/m, N/h, and 0 is off. A message over a limit is committed as limited: no bot is asked, and one

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
+	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Bounds of a tree of the user's own shape. Aliases can make a small file an endless one.
@@ -14,7 +17,10 @@ const (
 	maxFreeNodes = 10_000
 )
 
-// free decodes the mapping n into v, a map[string]any: what stands there becomes plain Go values that JSON can carry
+// plainFloat is a number as YAML 1.2 and JSON write it without quotes; the library takes those without a point for text.
+var plainFloat = regexp.MustCompile(`^[-+]?[0-9]+[eE][-+]?[0-9]+$`)
+
+// free decodes the mapping n into v, a Schema: what stands there becomes plain Go values that JSON can carry
 // (map[string]any, []any, string, bool, int, uint64, float64, nil).
 func (d *decoder) free(v reflect.Value, n ast.Node, path string) {
 	if isScalar(n) || n.Type() == ast.SequenceType {
@@ -28,7 +34,7 @@ func (d *decoder) free(v reflect.Value, n ast.Node, path string) {
 			"nest at most %d levels, write at most %d values, and let no alias stand for what it is part of", maxFreeDepth, maxFreeNodes)})
 		return
 	}
-	v.Set(reflect.ValueOf(tree))
+	v.Set(reflect.ValueOf(tree).Convert(v.Type()))
 }
 
 // plain is n as plain Go values; nil where it is null, and where a fault was found.
@@ -70,6 +76,13 @@ func (d *decoder) plain(n ast.Node, path string, depth int) any {
 			return t.Value
 		}
 	case *ast.InfinityNode, *ast.NanNode:
+	case *ast.StringNode:
+		if t.Token.Type != token.StringType || !plainFloat.MatchString(t.Value) {
+			return t.Value
+		}
+		if x, err := strconv.ParseFloat(t.Value, 64); err == nil {
+			return x
+		}
 	default:
 		return scalarText(n)
 	}

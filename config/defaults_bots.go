@@ -90,7 +90,7 @@ func (b *Breaker) complete(o *origin, path string) {
 func (t *Tool) complete(o *origin, path string) {
 	orElse(o, path+".timeout", &t.Timeout, defaultToolTimeout)
 	if len(t.Parameters) == 0 {
-		t.Parameters = map[string]any{"type": "object", "properties": map[string]any{}}
+		t.Parameters = Schema{"type": "object", "properties": map[string]any{}}
 	}
 }
 

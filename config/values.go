@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math"
@@ -40,6 +42,19 @@ func (s Secret) MarshalYAML() (any, error) { return string(s), nil }
 
 // Path is a file or a folder. After Load it is absolute or relative to the working directory, as os.Open wants it.
 type Path string
+
+// Schema is a JSON Schema as plain Go values: map[string]any, []any, string, bool, int, uint64, float64, nil.
+type Schema map[string]any
+
+// MarshalYAML writes it as JSON, which is YAML too: the YAML library's own way of writing loses keys with line ends and texts that
+// look like numbers.
+func (s Schema) MarshalYAML() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(map[string]any(s))
+	return b.Bytes(), err
+}
 
 // Size is a number of bytes, written 1048576, 512MiB, 8GiB or (decimal) 500MB.
 type Size int64
