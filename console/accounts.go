@@ -18,7 +18,7 @@ type Accounts struct {
 	Accounts []Account `json:"accounts"`
 }
 
-// Account is what an account's actor says of its dealings with WeChat's API. Fields are only ever added.
+// Account is what an account's actor says of its dealings with WeChat's API, and of its budget. Fields are only ever added.
 type Account struct {
 	Account      string  `json:"account"`
 	Node         string  `json:"node,omitempty"` // where its actor is
@@ -31,7 +31,10 @@ type Account struct {
 	SentToday    int64   `json:"sent_today"`
 	ForcedToday  int32   `json:"forced_today"` // refreshes that ended the token before
 	PermitsToday int64   `json:"permits_today,omitempty"`
-	Error        string  `json:"error,omitempty"` // why nothing can be told
+	SpentTokens  int64   `json:"spent_tokens"`            // of models, today, China's time, over all nodes
+	BudgetTokens int64   `json:"budget_tokens,omitempty"` // that may be spent in a day; none: there is no bound
+	NoAPI        bool    `json:"no_api,omitempty"`        // the account has no app_secret, and calls nothing
+	Error        string  `json:"error,omitempty"`         // why nothing can be told
 }
 
 // Block is something that WeChat refuses the account for a while.
@@ -42,7 +45,7 @@ type Block struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// AccountActors asks the actors of accounts that may call WeChat's API.
+// AccountActors asks the actors of accounts that may call WeChat's API, or have a budget of model tokens.
 type AccountActors interface {
 	// Official lists their ids.
 	Official() []string
@@ -75,7 +78,7 @@ func newAccountView(id string, v *messages.AccountView) Account {
 	a := Account{
 		Account: id, Node: v.GetNode(), Token: v.GetHasToken(), Generation: v.GetGeneration(), ExpiresInMS: v.GetExpiresInMs(),
 		Alarm: v.GetAlarm(), AlarmDetail: v.GetAlarmDetail(), SentToday: v.GetSentToday(), ForcedToday: v.GetForcedToday(),
-		PermitsToday: v.GetPermitsToday(), Error: v.GetError(), Blocks: []Block{},
+		PermitsToday: v.GetPermitsToday(), SpentTokens: v.GetSpentTokens(), BudgetTokens: v.GetBudgetTokens(), NoAPI: v.GetNoApi(), Error: v.GetError(), Blocks: []Block{},
 	}
 	for _, b := range v.GetBlocks() {
 		a.Blocks = append(a.Blocks, Block{

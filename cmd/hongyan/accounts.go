@@ -16,8 +16,9 @@ import (
 func newAccountsCommand() *cobra.Command {
 	return newListCommand(listing{
 		use: "accounts", short: "List the accounts' dealings with WeChat's API 列出公众号接口状态",
-		long: `List the accounts that have an app_secret: whether there is an access token and for how long, how many messages WeChat took
-today (its own day), what it refuses at the moment, and, under the table, every alarm with what to do about it.`,
+		long: `List the accounts that have an app_secret or a budget of model tokens: whether there is an access token and for how long, how
+many messages WeChat took today (its own day), how many model tokens were spent today of how many, what WeChat refuses at the moment,
+and, under the table, every alarm with what to do about it.`,
 		path: "/api/v1/accounts", write: writeAccounts,
 	})
 }
@@ -29,17 +30,21 @@ func writeAccounts(w io.Writer, raw []byte) error {
 		return fmt.Errorf("the node's answer cannot be read: %w", err)
 	}
 	if len(list.Accounts) == 0 {
-		_, err := fmt.Fprintln(w, "no account has an app_secret, so none calls WeChat's API")
+		_, err := fmt.Fprintln(w, "no account has an app_secret, so none calls WeChat's API; and none has a budget of model tokens")
 		return err
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "ACCOUNT\tTOKEN\tEXPIRES IN\tSENT TODAY\tBLOCKED\tALARM\tNODE")
+	fmt.Fprintln(out, "ACCOUNT\tTOKEN\tEXPIRES IN\tSENT TODAY\tMODEL TOKENS\tBLOCKED\tALARM\tNODE")
 	for _, a := range list.Accounts {
 		token, expires := "none yet", "-"
-		if a.Token {
+		switch {
+		case a.NoAPI:
+			token = "no app_secret"
+		case a.Token:
 			token, expires = fmt.Sprintf("no. %d", a.Generation), (time.Duration(a.ExpiresInMS) * time.Millisecond).Round(time.Second).String()
 		}
-		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", printable(a.Account), token, expires, a.SentToday, blocked(a), dash(a.Alarm), dash(a.Node))
+		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", printable(a.Account), token, expires, a.SentToday, modelTokens(a), blocked(a),
+			dash(a.Alarm), dash(a.Node))
 	}
 	if err := out.Flush(); err != nil {
 		return err
@@ -55,6 +60,14 @@ func writeAccounts(w io.Writer, raw []byte) error {
 		}
 	}
 	return nil
+}
+
+// modelTokens is what was spent today, and of how many.
+func modelTokens(a console.Account) string {
+	if a.BudgetTokens == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", a.SpentTokens, a.BudgetTokens)
 }
 
 func blocked(a console.Account) string {

@@ -82,7 +82,7 @@ func (d desk) Inspect(ctx context.Context, u messages.User) (*messages.UserView,
 func (d desk) Official() []string {
 	var ids []string
 	for _, a := range d.cfg.Accounts {
-		if mayCall(a) {
+		if hasActor(a) {
 			ids = append(ids, a.ID)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hongyan/actors"
-	"hongyan/bots/rules"
 	"hongyan/cluster"
 	"hongyan/config"
 	"hongyan/console"
@@ -44,7 +43,8 @@ type engine struct {
 	cluster  *cluster.Node        // nil without the role worker
 	ingress  *ingress.Ingress     // nil without the role ingress
 	callers  *ingress.CallerLists // nil: no account wants them
-	rules    []*rules.Bot
+	bots     assembly
+	workers  *actors.Engine // nil without the role worker
 	peers    peers
 	admin    string       // address of the admin listener
 	callback atomic.Value // string: where callbacks come in, once they do
@@ -118,7 +118,7 @@ func (e *engine) build(ctx context.Context) error {
 			return err
 		}
 		e.ingress, err = ingress.New(ingress.Options{
-			Callers: e.known(), Proxies: trusted,
+			Callers: e.known(), Proxies: trusted, IPRate: e.cfg.Limits.IPRate.PerSecond(),
 			Accounts: ingressAccounts(e.cfg), Log: e.journal, ID: e.slots, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 			Partitions: e.layout.Partitions,
 		})
@@ -144,16 +144,16 @@ func (e *engine) known() ingress.Callers {
 
 // buildWorker makes the actors and this process's membership. It joins in serve.
 func (e *engine) buildWorker() error {
+	if err := e.openOutward(); err != nil {
+		return err
+	}
 	accounts, err := e.actorAccounts()
 	if err != nil {
 		return err
 	}
-	if err := e.openOutward(); err != nil {
-		return err
-	}
-	workers := actors.New(actors.Options{
+	e.workers = actors.New(actors.Options{
 		Node: e.node, Accounts: accounts, Log: e.journal, Graveyard: e.journal, Store: e.store, Offers: e.offers,
-		Outlet: e.sender, Official: e.official, Wakes: e.journal, Letters: e.journal,
+		Outlet: e.sender, Official: e.official, Tokens: e.budgets, Wakes: e.journal, Letters: e.journal,
 		Barrier: e.stateFsync(), Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter, KeepSettled: e.cfg.NATS.KeepSettled,
 	})
@@ -168,7 +168,7 @@ func (e *engine) buildWorker() error {
 	e.cluster, err = cluster.New(cluster.Options{
 		Name: e.cfg.Cluster.Name, NodeID: e.node, Listen: e.cfg.Listen.Cluster, Advertise: e.cfg.Cluster.Advertise, TLS: secure,
 		Partitions: e.layout.Partitions, Streams: e.layout.Streams, Conn: conn, Replicas: e.cfg.NATS.Replicas,
-		Owner:          cluster.OwnerOf(workers, e.store),
+		Owner:          cluster.OwnerOf(e.workers, e.store),
 		ReleaseMessage: func() any { return &actors.Release{} }, Logger: e.log, Registerer: e.reg, Random: randomUint64,
 	})
 	return err
@@ -196,8 +196,8 @@ func (e *engine) serve(ctx, base context.Context) error {
 	defer stopOwning()
 	g.Go(func() error { return e.peers.answer(base) })
 	g.Go(func() error { return e.journal.Run(base) })
-	for _, bot := range e.rules {
-		g.Go(func() error { return bot.Run(base) })
+	for _, run := range e.bots.running {
+		g.Go(func() error { return run(base) })
 	}
 	if e.ingress != nil {
 		g.Go(func() error { return e.offers.Serve(base, e.slots, e.ingress) })
@@ -207,6 +207,7 @@ func (e *engine) serve(ctx, base context.Context) error {
 	}
 	if e.sender != nil {
 		g.Go(func() error { return e.sender.Run(base) })
+		g.Go(func() error { return e.budgets.Run(base) })
 	}
 	g.Go(func() error {
 		defer stopBase()

@@ -18,19 +18,23 @@ import (
 // pushEarly is how long before the deadline a first delivery is told that its answer follows by push (DESIGN §3 rule 14).
 const pushEarly = 500 * time.Millisecond
 
-// outward is this node's way to WeChat's API.
+// outward is this node's way to WeChat's API, and to the accounts' actors, which know what all nodes share.
 type outward struct {
 	clients  map[string]*api.Client // by account id
 	official map[string]actors.AccountSettings
 	sender   *actors.Sender
+	budgets  *actors.Budgets
 }
 
 // openOutward makes the clients of all accounts that may call WeChat's API. Nothing is called yet: an engine without a token starts,
-// and answers passively.
+// and answers passively. An account that has a budget of model tokens has an actor to keep it, also where it calls nothing.
 func (e *engine) openOutward() error {
 	o := outward{clients: make(map[string]*api.Client), official: make(map[string]actors.AccountSettings)}
-	sending := make(map[string]actors.SendAPI)
+	sending, media, tokens := make(map[string]actors.SendAPI), make(map[string]actors.MediaAPI), make(map[string]int64)
 	for _, a := range e.cfg.Accounts {
+		if tokens[a.ID] = a.Budget.AccountTokens; tokens[a.ID] > 0 {
+			o.official[a.ID] = actors.AccountSettings{ID: a.ID, AppID: a.AppID, TokensPerDay: tokens[a.ID]}
+		}
 		if !mayCall(a) {
 			continue
 		}
@@ -44,22 +48,33 @@ func (e *engine) openOutward() error {
 		o.official[a.ID] = actors.AccountSettings{
 			ID: a.ID, AppID: a.AppID, AppSecret: a.AppSecret.Reveal(), API: client, Classic: a.TokenSource == config.TokenClassic,
 			Rate: a.API.Rate.PerSecond(), PerMinute: a.API.PerMinute, PerDay: a.API.PerDay,
+			TokensPerDay: a.Budget.AccountTokens,
 		}
+		media[a.ID] = client
 		if a.CustomerService {
 			sending[a.ID] = client
 		}
 	}
 	e.closing = append(e.closing, o.hangUp)
+	ask := func(ctx context.Context, account messages.User, question proto.Message) (any, error) {
+		return e.cluster.Request(ctx, account, question)
+	}
 	var err error
 	o.sender, err = actors.NewSender(actors.SenderOptions{
-		Node: e.slots, Accounts: sending, Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg,
-		Ask: func(ctx context.Context, account messages.User, question proto.Message) (any, error) {
-			return e.cluster.Request(ctx, account, question)
-		},
+		Node: e.slots, Accounts: sending, Media: media, Ask: ask, Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg,
+	})
+	if err != nil {
+		return err
+	}
+	o.budgets, err = actors.NewBudgets(actors.BudgetOptions{
+		Node: e.slots, TokensPerDay: tokens, Ask: ask, Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg,
 	})
 	e.outward = o
 	return err
 }
+
+// hasActor tells whether the account has an actor of its own: to call WeChat's API, or to keep its budget.
+func hasActor(a config.Account) bool { return mayCall(a) || a.Budget.AccountTokens > 0 }
 
 // mayCall tells whether the account can call WeChat's API at all.
 func mayCall(a config.Account) bool { return a.AppSecret != "" && a.AppID != "" }
