@@ -3,6 +3,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,9 +54,8 @@ func New(opts Options) (*Filter, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	opts.Replacement = cmp.Or(opts.Replacement, DefaultReplacement)
 	switch {
-	case opts.Replacement == "":
-		opts.Replacement = DefaultReplacement
 	case fold.Text(opts.Replacement) == "":
 		return nil, errors.New("safety.replacement is blank, so that an answer could become blank, which WeChat refuses: use visible characters")
 	case opts.Refusal != "" && fold.Text(opts.Refusal) == "":
