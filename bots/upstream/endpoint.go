@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -34,10 +33,12 @@ type endpoint struct {
 	usual  usual
 }
 
-// errNeither is what a call ends with that counts for nobody.
-var errNeither = errors.New("counts for nobody")
-
-var errFailed = errors.New("failed")
+// What the breaker is told of a call that did not go well. It is excluded from the breaker's counts where it counts for nobody: a probe's
+// place is free again then.
+var (
+	errFailed  = errors.New("failed")
+	errNeither = errors.New("counts for nobody")
+)
 
 func (u *Upstream) newEndpoint(index int, spec Endpoint) *endpoint {
 	now := u.now()
@@ -187,109 +188,6 @@ func (e *endpoint) idleSeat(now time.Time) *seat {
 		}
 	}
 	return nil
-}
-
-// seat is what the breaker has counted as one request. While the breaker is half-open, more than one visit may share it.
-type seat struct {
-	done    func(error)
-	visits  int
-	failed  bool      // one of the visits did
-	settled bool      // done was called
-	fresh   time.Time // when it was taken, or one of its visits heard anything
-}
-
-// leave ends one visit: the first success settles the seat, else the last visit does. The breaker is told exactly once.
-func (s *seat) leave(err error) {
-	s.visits--
-	if s.settled {
-		return
-	}
-	switch {
-	case err == nil:
-	case errors.Is(err, errNeither):
-	default:
-		s.failed = true
-	}
-	if err != nil && s.visits > 0 {
-		return
-	}
-	if err != nil && s.failed {
-		err = errFailed
-	}
-	s.settled = true
-	s.done(err)
-}
-
-// visit is one call of one endpoint.
-type visit struct {
-	at      *endpoint
-	seat    *seat
-	term    uint64 // the endpoint's, when it began
-	began   time.Time
-	sign    time.Time     // of life, the last one
-	longest time.Duration // silence so far
-	cancel  context.CancelCauseFunc
-	over    bool // for its endpoint: it has ended, or was condemned
-}
-
-// begin makes the visit one that can be ended for its endpoint's silence.
-func (v *visit) begin(cancel context.CancelCauseFunc) {
-	u := v.at.up
-	u.mu.Lock()
-	defer u.unlock()
-	v.cancel = cancel
-}
-
-// alive notes a sign of life.
-func (v *visit) alive() {
-	u := v.at.up
-	u.mu.Lock()
-	defer u.unlock()
-	if !v.over {
-		v.hear(u.now())
-	}
-}
-
-// hear notes that something came at now.
-func (v *visit) hear(now time.Time) {
-	v.longest = max(v.longest, now.Sub(v.sign))
-	v.sign, v.seat.fresh, v.at.heard = now, now, now
-}
-
-// end ends the visit, and tells the breaker. It does nothing the second time.
-func (v *visit) end(now time.Time, came verdict) {
-	if v.over {
-		return
-	}
-	v.over = true
-	e := v.at
-	delete(e.visits, v)
-	switch came.result {
-	case resultCancelled, resultPanic, resultTimeout, resultSilent:
-	default:
-		v.hear(now) // the endpoint ended it
-	}
-	current := v.term == e.term
-	if !came.failed {
-		if came.result != resultOK {
-			v.seat.leave(errNeither)
-			return
-		}
-		if current {
-			e.tally.add(now, false)
-		}
-		e.learn(v)
-		v.seat.leave(nil)
-		return
-	}
-	e.lastError = came.brief
-	if came.retryAfter > 0 {
-		e.notBefore = later(e.notBefore, now.Add(came.retryAfter))
-	}
-	if current {
-		e.tally.add(now, true)
-	}
-	v.seat.leave(errFailed)
 }
 
 func later(a, b time.Time) time.Time {

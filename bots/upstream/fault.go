@@ -90,8 +90,8 @@ func judge(ctx, within context.Context, err error) verdict {
 	case err == nil:
 		return verdict{result: resultOK}
 	case errors.Is(context.Cause(within), ErrSilent) && ctx.Err() == nil:
-		err = fmt.Errorf("%w: %w", context.Cause(within), err)
-		return verdict{result: resultSilent, failed: true, again: true, brief: "fell silent", err: err}
+		// The call's own error is that its context was cancelled, and must not look as if the turn had been.
+		return verdict{result: resultSilent, failed: true, again: true, err: ErrSilent}
 	case errors.Is(ctx.Err(), context.Canceled):
 		return verdict{result: resultCancelled}
 	case ctx.Err() != nil:

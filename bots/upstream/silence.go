@@ -21,6 +21,7 @@ const (
 func (u *Upstream) Run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	defer u.rest()
 	for {
 		select {
 		case <-ctx.Done():
@@ -36,25 +37,44 @@ func (u *Upstream) look() {
 	u.mu.Lock()
 	defer u.unlock()
 	now := u.now()
-	if !u.ticked.IsZero() && now.Sub(u.ticked) >= standstill {
+	if u.late(now) {
 		u.awake = now // what came meanwhile has not been read yet: all silences begin anew
 	}
 	u.ticked = now
 	for _, e := range u.endpoints {
 		e.refresh(now)
-		if silence, waiting := e.silent(now); waiting > 0 {
-			e.condemn(now, silence, waiting)
+		if waiting, limit := e.silent(now); waiting > 0 {
+			e.condemn(waiting, limit)
 		}
 	}
 }
 
-// silent tells for how long a closed endpoint has been silent over how many calls, where that is longer than it may; else 0, 0.
+// rest says that Run looks no more.
+func (u *Upstream) rest() {
+	u.mu.Lock()
+	defer u.unlock()
+	u.ticked = time.Time{}
+}
+
+// late tells whether Run should have looked long ago: this process was stopped, or starved.
+func (u *Upstream) late(now time.Time) bool {
+	return !u.ticked.IsZero() && now.Sub(u.ticked) >= standstill
+}
+
+// stoodStill tells whether this process stood still until a moment ago, over a call that began at that time. It says nothing about the
+// endpoint then that the call's deadline has passed, or its connection has gone.
+func (u *Upstream) stoodStill(now, began time.Time) bool {
+	return u.late(now) || began.Before(u.awake) && now.Sub(u.awake) < standstill
+}
+
+// silent tells over how many calls a closed endpoint has been silent for longer than it may, and how long that is; else 0.
 //
-// A call that began a moment ago says nothing, and neither does one from before the breaker last closed, so that both count as if they
-// were not there; any sign of life on any call excuses the endpoint.
-func (e *endpoint) silent(now time.Time) (silence time.Duration, waiting int) {
-	limit := e.up.settings.Silence
-	silence = now.Sub(later(e.heard, e.up.awake))
+// Nothing may have come from it for so long, on any call: one that speaks on some calls works. The oldest call must have waited for so
+// long, so that an idle hour before it is no silence; and others for half of it, for a call that began a moment ago says nothing. That
+// half is more than the usual silence, too. Calls from before the breaker last closed are left out: the outage they began in is over.
+func (e *endpoint) silent(now time.Time) (waiting int, limit time.Duration) {
+	limit = e.up.settings.Silence
+	silence := now.Sub(later(e.heard, e.up.awake))
 	if limit == 0 || e.state != gobreaker.StateClosed || silence <= limit {
 		return 0, 0
 	}
@@ -62,27 +82,37 @@ func (e *endpoint) silent(now time.Time) (silence time.Duration, waiting int) {
 	if limit = max(limit, patience*usual); !known || silence <= limit {
 		return 0, 0
 	}
+	longest := time.Duration(0)
 	for v := range e.visits {
-		if v.term == e.term && now.Sub(v.began) > limit {
+		if waited := now.Sub(v.began); v.term == e.term && waited > limit/2 {
 			waiting++
+			longest = max(longest, waited)
 		}
 	}
-	if waiting < min(crowd, e.up.places) {
+	if waiting < min(crowd, e.up.places) || longest <= limit {
 		return 0, 0
 	}
-	return silence, waiting
+	return waiting, limit
 }
 
-// condemn fails all calls of the endpoint, and so opens its breaker before they have returned.
-func (e *endpoint) condemn(now time.Time, silence time.Duration, waiting int) {
-	brief := fmt.Sprintf("fell silent: %d calls have waited for %s", waiting, silence.Round(100*time.Millisecond))
+// condemn fails all calls of the endpoint, which opens its breaker before they have returned.
+func (e *endpoint) condemn(waiting int, limit time.Duration) {
+	now := e.up.now()
+	e.lastError = fmt.Sprintf("fell silent: %d calls waited, and nothing came for %s", waiting, limit.Round(100*time.Millisecond))
 	e.condemned = true
 	for v := range e.visits {
+		if v.term == e.term {
+			e.tally.add(now, true)
+		}
+	}
+	for v := range e.visits {
+		v.over = true
 		if v.cancel != nil {
 			v.cancel(ErrSilent)
 		}
-		v.end(now, verdict{result: resultSilent, failed: true, brief: brief})
+		v.seat.leave(errFailed)
 	}
+	clear(e.visits)
 }
 
 // recent is how many calls an endpoint's usual silence is told from; known is from how many on.
@@ -119,7 +149,7 @@ func (h *usual) silence() (time.Duration, bool) {
 	return sorted[(9*h.n+9)/10-1], true
 }
 
-// learn takes in a call that went well. What a probe shows that took longer than usual is the new usual: the endpoint has become slow, and
+// learn takes in a call of the present term that went well. What a probe shows that took longer than usual is the new usual: the endpoint has become slow, and
 // would else be condemned again and again. A call over which this process stood still teaches nothing.
 func (e *endpoint) learn(v *visit) {
 	if v.began.Before(e.up.awake) {
