@@ -195,6 +195,8 @@ accounts:
     bot: [rules]
 bots:
   rules: {type: rules, file: rules.yaml}
+# Who is measured writes faster than people may.
+limits: {user_rate: 0, account_rate: 0}
 `, quote("bench-"+name), quote("data-"+name), roles, quote(callback), quote(admin), quote(randomHex(16)), quote(l.durability),
 		quote(outside), state,
 		quote(l.account.ID), quote(l.account.AppID), quote(l.account.OriginalID), l.account.Mode, quote(l.account.Token),

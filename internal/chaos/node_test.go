@@ -106,6 +106,7 @@ func newNode(dir, name string, worker bool, l layout) (*node, error) {
 	}
 	fmt.Fprintf(&b, "cluster: {name: chaos, partitions: %d, advertise: %q}\n", l.partitions, advertise)
 	fmt.Fprintf(&b, "bots: {rules: {type: rules, file: rules.yaml}}\nlog: {level: info, format: json}\n")
+	b.WriteString("limits: {user_rate: 0, account_rate: 0}\n") // the loads write faster than people may
 	b.WriteString("accounts:\n" + cmp.Or(l.accounts, accountText("demo", testAppID)))
 	for file, content := range map[string]string{"hongyan.yaml": b.String(), "rules.yaml": cmp.Or(l.rules, checker.Rules(turnTime))} {
 		if err := os.WriteFile(filepath.Join(n.dir, file), []byte(content), 0o600); err != nil {

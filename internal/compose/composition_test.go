@@ -52,6 +52,7 @@ func newComposition(t *testing.T) *composition {
 	lines := []string{
 		"NATS_PASSWORD=" + password, "REDIS_PASSWORD=" + password, "HONGYAN_ADMIN_TOKEN=compose-check-admin-token",
 		"HONGYAN_ACCOUNTS_DEMO_APP_ID=" + appID, "HONGYAN_ACCOUNTS_DEMO_TOKEN=" + token, "HONGYAN_ACCOUNTS_DEMO_ENCODING_AES_KEY=" + aesKey,
+		"HONGYAN_LIMITS_USER_RATE=0", "HONGYAN_LIMITS_ACCOUNT_RATE=0", // the traffic writes faster than people may
 		"CALLBACK_LISTEN=" + callback, "TAG=check",
 	}
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {

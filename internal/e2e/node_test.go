@@ -50,6 +50,7 @@ type settings struct {
 	rules      string // the rules file
 	account    string // more lines of the account, indented by four
 	accounts   string // all accounts, in place of the one that tests have otherwise
+	limits     string // limits of the configuration; off where empty: the loads of these tests write faster than people may
 	more       string // more top-level keys
 }
 
@@ -66,6 +67,9 @@ func newNode(t *testing.T, s settings) *node {
 	if s.partitions == 0 {
 		s.partitions = partitions
 	}
+	if s.limits == "" {
+		s.limits = "{user_rate: 0, account_rate: 0}"
+	}
 	if s.accounts == "" {
 		s.accounts = accountText("demo", testAppID) + s.account
 	}
@@ -76,10 +80,11 @@ nats: {durability: %s, max_bytes: %s, keep_settled: 1h}
 state: {max_bytes: 256MiB}
 cluster: {partitions: %d}
 bots: {rules: {type: rules, file: rules.yaml}}
+limits: %s
 log: {level: %s, format: json}
 accounts:
 %s
-%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.level, s.accounts, s.more)
+%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.limits, s.level, s.accounts, s.more)
 	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
