@@ -33,6 +33,7 @@ type Options struct {
 	MaxStore   int64        // bytes that all streams together may take; 0: three quarters of what the disk has free
 	Listen     string       // host:port on loopback for other processes of this machine, port 0 for any free one; empty: in this process only
 	Token      string       // what other processes must show; needed with Listen
+	Bots       Door         // where bots outside this process connect; not together with Listen
 	Monitor    bool         // with Listen: NATS's monitoring endpoint on the same host, at a free port, where others see how the server syncs
 	SyncAlways bool         // fsync before every acknowledgement: for writers that no barrier of this process covers
 	Logger     *slog.Logger // the server's warnings and errors; nil drops them
@@ -41,7 +42,7 @@ type Options struct {
 // Server is a running NATS server.
 type Server struct {
 	nats   *server.Server
-	token  string
+	token  string // of our own connections; empty where nobody else can connect
 	logger *slog.Logger
 	lock   *folderLock
 	close  sync.Once
@@ -65,6 +66,10 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	token := ""
+	if !config.DontListen {
+		token = admit(config, opts)
+	}
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
@@ -73,7 +78,7 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS server on folder %s: %w", dir, err), lock.Release())
 	}
-	return &Server{nats: ns, token: opts.Token, logger: logger, lock: lock}, nil
+	return &Server{nats: ns, token: token, logger: logger, lock: lock}, nil
 }
 
 // prepareFolder makes the folder and returns its absolute path.
@@ -97,7 +102,7 @@ func configure(dir string, opts Options) (*server.Options, error) {
 		JetStream:              true,
 		StoreDir:               dir,
 		JetStreamMaxStore:      opts.MaxStore,
-		DontListen:             opts.Listen == "",
+		DontListen:             opts.Listen == "" && opts.Bots.Listen == "",
 		NoSigs:                 true, // signals belong to cmd
 		SyncAlways:             opts.SyncAlways,
 		DisableJetStreamBanner: true,
@@ -105,10 +110,14 @@ func configure(dir string, opts Options) (*server.Options, error) {
 	if config.ServerName == "" {
 		config.ServerName = "hongyan"
 	}
-	if opts.Listen == "" {
+	switch {
+	case opts.Bots.Listen != "":
+		return config, openDoor(config, opts)
+	case opts.Listen != "":
+		return config, listen(config, opts)
+	default:
 		return config, nil
 	}
-	return config, listen(config, opts)
 }
 
 // listen opens the server to other processes. They are those of this machine: what leaves it needs TLS and users, and so a
@@ -122,14 +131,13 @@ func listen(config *server.Options, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("embedded NATS server: address %q is not of the form host:port: %w", opts.Listen, err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !loopback(host) {
 		return fmt.Errorf("embedded NATS server: address %q is not on loopback; use 127.0.0.1, or run a NATS server of your own and "+
 			"set nats.url", opts.Listen)
 	}
 	if opts.Token == "" {
 		return fmt.Errorf("embedded NATS server: a token is needed to listen on %s, where every user of this machine could write", opts.Listen)
 	}
-	config.Authorization = opts.Token
 	if config.Port == 0 {
 		config.Port = server.RANDOM_PORT
 	}
