@@ -31,6 +31,7 @@ type spender struct {
 // spending is what was spent, ahead of the record by up to spendEvery.
 type spending struct {
 	today    tally
+	tomorrow int64     // by nodes whose clocks are ahead; a successor does not know of it
 	spenders []spender // by node
 	ahead    bool      // of the record
 	noted    time.Time // when the record last followed
@@ -55,9 +56,12 @@ func (s *accountState) spend(e *messages.AccountSpend, now time.Time) *messages.
 	p := &s.spending
 	at, known := slices.BinarySearchFunc(p.spenders, e.GetNode(), func(n spender, node string) int { return cmp.Compare(n.Node, node) })
 	again := known && e.GetSerial() <= p.spenders[at].Serial
-	// A day that is over has no budget. One that has not begun here has at the node, whose clock is ahead: it counts to this one.
-	if tokens := e.GetTokens(); tokens > 0 && !again && e.GetDay() >= p.today.Day {
-		p.today.Count += min(tokens, math.MaxInt64-p.today.Count)
+	day, count := p.today.Day, &p.today.Count
+	if e.GetDay() == day+1 { // it has begun at the node, whose clock is ahead
+		day, count = day+1, &p.tomorrow
+	}
+	if tokens := e.GetTokens(); tokens > 0 && !again && e.GetDay() >= day { // a day that is over has no budget
+		*count += min(tokens, math.MaxInt64-*count)
 		if !known {
 			p.spenders = slices.Insert(p.spenders, at, spender{Node: e.GetNode()})
 		}
@@ -65,19 +69,26 @@ func (s *accountState) spend(e *messages.AccountSpend, now time.Time) *messages.
 		p.ahead = true
 	}
 	r := &messages.AccountBudget{
-		Left: bots.Unbounded, Spent: p.today.Count, TurnsInMs: nextWeChatDay(now).Sub(now).Milliseconds(), Day: p.today.Day,
+		Left: bots.Unbounded, Spent: *count, TurnsInMs: nextWeChatDay(now).Sub(now).Milliseconds(), Day: day,
 	}
 	if limit := s.conf.TokensPerDay; limit > 0 {
-		r.Left = max(limit-p.today.Count, 0)
+		r.Left = max(limit-*count, 0)
 	}
 	return r
 }
 
-// turnSpending begins a new day where one has begun. The record hears of it with the day's first tokens.
+// turnSpending begins a new day where one has begun. The record hears of it with the day's next tokens.
 func (s *accountState) turnSpending(day int64) {
-	if s.spending.today.Day != day {
-		s.spending.today = tally{Day: day}
+	p := &s.spending
+	switch p.today.Day {
+	case day, day + 1: // a day that has begun goes on, though a new owner's clock may be behind
+		return
+	case day - 1:
+		p.today = tally{Day: day, Count: p.tomorrow}
+	default:
+		p.today = tally{Day: day}
 	}
+	p.tomorrow = 0
 }
 
 // dueSpending lets the record follow, or asks to be woken when it may.
