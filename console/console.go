@@ -43,6 +43,8 @@ type Options struct {
 	Dead     DeadLetters   // for /api/v1/dead
 	Official AccountActors // for /api/v1/accounts
 	Log      Log           // where re-driven letters go
+	// Bots tells how this node's bots are, by name, for /api/v1/bots; nil where it has none, as a node without the role worker.
+	Bots func() []BotStatus
 	// Accounts are the configured ids: a letter of another account is not re-driven.
 	Accounts []string
 	NoAPI    bool                  // this node has not the role console: the API says so and nothing else
@@ -101,6 +103,7 @@ func New(o Options) (http.Handler, error) {
 		"GET /api/v1/nodes":                    h.authorised(h.nodes),
 		"GET /api/v1/partitions":               h.authorised(h.partitions),
 		"GET /api/v1/accounts":                 h.authorised(h.accounts),
+		"GET /api/v1/bots":                     h.authorised(h.bots),
 		"GET /api/v1/dead":                     h.authorised(h.deadList),
 		"GET /api/v1/dead/{id}":                h.authorised(h.deadShow),
 		"POST /api/v1/dead/redrive":            h.authorised(h.deadChange("redriven", redrive)),

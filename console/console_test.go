@@ -195,7 +195,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-func aUser(t *testing.T, user messages.User) *messages.UserView {
+// aUser is a user who is over everything: the rate, the breaker, a hand-over. All of it is as of now.
+func aUser(t *testing.T, user messages.User, now time.Time) *messages.UserView {
 	t.Helper()
 	blob, err := conversation.Seal(&messages.Answer{Content: &messages.Answer_Text{Text: &messages.TextAnswer{Content: "您好！"}}})
 	if err != nil {
@@ -213,7 +214,12 @@ func aUser(t *testing.T, user messages.User) *messages.UserView {
 		Session: map[string]string{"rules.step": "1"},
 		LastMS:  1_700_000_000_100,
 		Follows: conversation.FollowsYes,
-		Counts:  conversation.Counts{Turns: 1, Answered: 1},
+		Counts:  conversation.Counts{Turns: 1, Answered: 1, Limited: 4},
+
+		Breaker:  conversation.Breaker{Failures: 3, UntilMS: now.Add(20 * time.Second).UnixMilli()},
+		Spent:    conversation.Spending{Day: conversation.DayOf(now), Tokens: 4711},
+		Rate:     conversation.Rate{FullNS: now.Add(9 * time.Second).UnixNano()},
+		HandOver: &conversation.HandOver{Account: "kf1@demo", AtMS: 1_700_000_000_400},
 	}
 	b, err := s.Encode()
 	if err != nil {
@@ -228,9 +234,12 @@ func aUser(t *testing.T, user messages.User) *messages.UserView {
 func TestUser(t *testing.T) {
 	t.Parallel()
 	known := messages.User{Account: "demo", OpenID: "o/x y?你%2F"}
+	now := time.Date(2026, 11, 22, 16, 0, 30, 0, time.UTC) // half a minute into China's 23 November
 	b := setUp(t, func(o *console.Options) {
+		o.Now = func() time.Time { return now }
 		o.Users = users{
-			known:                             func() (*messages.UserView, error) { return aUser(t, known), nil },
+			known:                             func() (*messages.UserView, error) { return aUser(t, known, now), nil },
+			{Account: "demo", OpenID: "old"}:  func() (*messages.UserView, error) { return aUser(t, known, now.Add(-time.Minute)), nil },
 			{Account: "demo", OpenID: "slow"}: func() (*messages.UserView, error) { return nil, fmt.Errorf("ask: %w", context.DeadlineExceeded) },
 			{Account: "demo", OpenID: "lost"}: func() (*messages.UserView, error) { return nil, errors.New("no owner") },
 			{Account: "demo", OpenID: "sick"}: func() (*messages.UserView, error) { return &messages.UserView{Error: "store down"}, nil },
@@ -256,11 +265,24 @@ func TestUser(t *testing.T) {
 		"kept":     len(got.Kept) == 1 && got.Kept[0].Key == "02000000000000000000000000000000",
 		"dead":     len(got.Dead) == 1 && got.Dead[0].Reason == "bot_panic",
 		"session":  got.Session["rules.step"] == "1",
-		"counts":   got.Counts.Answered == 1,
+		"counts":   got.Counts.Answered == 1 && got.Counts.Limited == 4,
+		"breaker":  got.Breaker.Failures == 3 && got.Breaker.OpenUntil != nil && got.Breaker.OpenUntil.Equal(now.Add(20*time.Second)),
+		"tokens":   got.TokensToday == 4711,
+		"rate":     got.RateFull != nil && got.RateFull.Equal(now.Add(9*time.Second)),
+		"handover": got.HandOver != nil && got.HandOver.Account == "kf1@demo" && got.HandOver.At.UnixMilli() == 1_700_000_000_400,
 	} {
 		if !ok {
 			t.Errorf("%s did not arrive: %s", what, w.Body)
 		}
+	}
+	// Of a record that is a minute old the breaker is closed, the rate is full, and the tokens are those of yesterday.
+	var old console.User
+	w = b.do("GET", "/api/v1/users/demo/old", "Authorization", "Bearer the-reader-token")
+	if err := json.Unmarshal(w.Body.Bytes(), &old); err != nil {
+		t.Fatal(err)
+	}
+	if old.Breaker.Failures != 3 || old.Breaker.OpenUntil != nil || old.TokensToday != 0 || old.RateFull != nil || old.HandOver == nil {
+		t.Errorf("an old record: %s", w.Body)
 	}
 	for openID, want := range map[string]struct {
 		status int

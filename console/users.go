@@ -71,7 +71,7 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, http.StatusNotFound, "not_found", "there is no record of this user")
 		return
 	}
-	shown, err := newUserView(view)
+	shown, err := newUserView(view, h.Now())
 	if err != nil {
 		log.Error("user's state not readable", "error", err)
 		h.fail(w, http.StatusInternalServerError, "internal", err.Error())

@@ -38,6 +38,23 @@ type User struct {
 	Grants   []Grant             `json:"grants"`   // leave to send customer-service messages
 	Dead     []DeadLetter        `json:"dead"`     // dead letters that are not known to be published yet
 	Session  map[string]string   `json:"session"`  // the bots' own values
+
+	Breaker     Breaker    `json:"breaker"`                // the user's own, of remote bots
+	TokensToday int64      `json:"tokens_today"`           // model tokens spent on this day of China's time
+	RateFull    *time.Time `json:"rate_full_at,omitempty"` // when as many messages as limits.user_burst may come at once again; unset: now
+	HandOver    *HandOver  `json:"hand_over,omitempty"`    // the user's next message goes to an agent, if it comes before the talk is over
+}
+
+// Breaker is the user's breaker: after failed turns in a row remote bots are not asked for a while.
+type Breaker struct {
+	Failures  int        `json:"failures"`             // in a row
+	OpenUntil *time.Time `json:"open_until,omitempty"` // unset: it is closed
+}
+
+// HandOver is a hand-over to a support agent for which no reply was open.
+type HandOver struct {
+	Account string    `json:"account,omitempty"` // name@account; empty: whoever is free
+	At      time.Time `json:"at"`
 }
 
 // Position is a place in the log.
@@ -93,8 +110,8 @@ type DeadLetter struct {
 	At     time.Time `json:"at"`
 }
 
-// newUserView is the API's form of what the owner said.
-func newUserView(v *messages.UserView) (*User, error) {
+// newUserView is the API's form of what the owner said, as it is now.
+func newUserView(v *messages.UserView, now time.Time) (*User, error) {
 	s, err := conversation.Decode(v.GetState())
 	if err != nil {
 		return nil, fmt.Errorf("the user's record cannot be read: %w", err)
@@ -149,7 +166,26 @@ func newUserView(v *messages.UserView) (*User, error) {
 	for k, v := range s.Session {
 		u.Session[k] = v
 	}
+	u.bounds(s, now)
 	return u, nil
+}
+
+// bounds fills in what keeps the user's messages from the bots, or will.
+func (u *User) bounds(s conversation.State, now time.Time) {
+	u.Breaker.Failures = s.Breaker.Failures
+	if s.Resting(now) {
+		until := instant(s.Breaker.UntilMS)
+		u.Breaker.OpenUntil = &until
+	}
+	if s.Spent.Day == conversation.DayOf(now) {
+		u.TokensToday = s.Spent.Tokens
+	}
+	if full := time.Unix(0, s.Rate.FullNS).UTC(); full.After(now) {
+		u.RateFull = &full
+	}
+	if s.HandOver != nil {
+		u.HandOver = &HandOver{Account: s.HandOver.Account, At: instant(s.HandOver.AtMS)}
+	}
 }
 
 func answer(key messages.Key, atMS int64, settled bool, blob conversation.Blob) Answer {
