@@ -190,15 +190,23 @@ func TestAnyParametersLoadBack(t *testing.T) {
 		if err := report.Err(); err != nil {
 			t.Fatalf("%v\n%s", err, written)
 		}
-		want, err := json.Marshal(parameters)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := json.Marshal(read.Bots["model"].Tools[0].Parameters)
-		if err != nil || string(got) != string(want) {
-			t.Fatalf("%v: written\n%s\nread\n%s\n%s", err, want, got, written)
+		want, got := asJSON(t, parameters), asJSON(t, read.Bots["model"].Tools[0].Parameters)
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("written\n%#v\nread\n%#v\n%s", want, got, written)
 		}
 	})
+}
+
+// asJSON is v as whoever reads its JSON gets it.
+func asJSON(t *rapid.T, v any) (out any) {
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // TestExamplesOfTheReference takes the signs of comment away from the bots that reference.yaml shows: they load, and what they show

@@ -17,8 +17,9 @@ const (
 	maxFreeNodes = 10_000
 )
 
-// plainFloat is a number as YAML 1.2 and JSON write it without quotes; the library takes those without a point for text.
-var plainFloat = regexp.MustCompile(`^[-+]?[0-9]+[eE][-+]?[0-9]+$`)
+// plainFloat is a number as YAML 1.2 and JSON write it without quotes; the library takes it for text where it has no point, or more
+// digits than an integer holds.
+var plainFloat = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)([eE][-+]?[0-9]+)?$`)
 
 // free decodes the mapping n into v, a Schema: what stands there becomes plain Go values that JSON can carry
 // (map[string]any, []any, string, bool, int, uint64, float64, nil).
