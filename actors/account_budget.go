@@ -18,7 +18,7 @@ import (
 const (
 	spendEvery   = time.Second
 	spenderGone  = time.Hour // a node that was silent for so long repeats nothing any more
-	mostSpenders = 1024      // nodes whose reports are told from repetitions
+	mostSpenders = 256       // nodes whose reports are told from repetitions
 )
 
 // spender is a node of which something was counted.

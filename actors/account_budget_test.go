@@ -31,6 +31,8 @@ func TestBudgetIsOneOverAllNodes(t *testing.T) {
 				t.Errorf("%d are left before the first answer, want the whole budget", left)
 			}
 			all = append(all, b)
+		}
+		for n, b := range all {
 			for turn := range 3 {
 				spending.Go(func() {
 					chance := rand.New(rand.NewPCG(uint64(n), uint64(turn)))
@@ -59,17 +61,19 @@ func TestBudgetIsOneOverAllNodes(t *testing.T) {
 		if y.committed() != sum {
 			t.Errorf("the record has %d, want %d", y.committed(), sum)
 		}
-		for i := range y.commits[1:] {
-			if apart := y.commits[i+1].Sub(y.commits[i]); apart < spendEvery {
-				t.Fatalf("two commits are %v apart", apart)
+		y.behave(func(y *treasury) {
+			for i := range y.commits[1:] {
+				if apart := y.commits[i+1].Sub(y.commits[i]); apart < spendEvery {
+					t.Fatalf("two commits are %v apart", apart)
+				}
 			}
-		}
-		if n := len(y.commits); n < lasts/2 || n > lasts+5 {
-			t.Errorf("%d commits in %d seconds", n, lasts)
-		}
-		if y.asked > nodes*(lasts+5) {
-			t.Errorf("%d questions of %d nodes in %d seconds", y.asked, nodes, lasts)
-		}
+			if n := len(y.commits); n < lasts/2 || n > lasts+5 {
+				t.Errorf("%d commits in %d seconds", n, lasts)
+			}
+			if y.asked > nodes*(lasts+5) {
+				t.Errorf("%d questions of %d nodes in %d seconds", y.asked, nodes, lasts)
+			}
+		})
 		gauge := all[0].accounts[account].metrics.tokens
 		for what, want := range map[string]int64{"left": limit - sum, "spent": sum, "limit": limit} {
 			if got := testutil.ToFloat64(gauge.WithLabelValues(account, what)); got != float64(want) {
@@ -97,8 +101,8 @@ func TestBudgetSurvivesWhateverHappensToReports(t *testing.T) {
 		if left := a.Left(account); left != limit-6100 {
 			t.Errorf("%d left where nobody answers, want the node's own count: %d", left, limit-6100)
 		}
-		if y.asked > 600 {
-			t.Errorf("%d questions in ten minutes to nobody", y.asked)
+		if n := y.questions(); n > 600 {
+			t.Errorf("%d questions in ten minutes to nobody", n)
 		}
 		if n := len(y.lines.with("does not answer")); n != 2 {
 			t.Errorf("%d lines of two nodes about an actor that is away", n)
@@ -200,10 +204,10 @@ func TestIdleBudgetAsksNobody(t *testing.T) {
 		a, _ := y.node("a")
 		b, _ := y.node("b")
 		time.Sleep(time.Minute)
-		before := y.asked
+		before := y.questions()
 		time.Sleep(time.Hour)
-		if y.asked != before {
-			t.Errorf("%d questions in an hour in which nobody spent anything", y.asked-before)
+		if n := y.questions() - before; n != 0 {
+			t.Errorf("%d questions in an hour in which nobody spent anything", n)
 		}
 		b.Spend(account, 400)
 		time.Sleep(time.Hour)
@@ -248,8 +252,8 @@ func TestAccountsWithoutABudget(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if y.asked != 0 {
-			t.Errorf("%d questions", y.asked)
+		if n := y.questions(); n != 0 {
+			t.Errorf("%d questions", n)
 		}
 		r := y.step(&messages.AccountSpend{Node: "b", Serial: 1, Tokens: 5, Day: wechatDay(time.Now())}).(*messages.AccountBudget)
 		if r.GetLeft() != bots.Unbounded || r.GetSpent() != 5 {

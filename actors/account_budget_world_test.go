@@ -129,6 +129,13 @@ func (y *treasury) behave(f func(y *treasury)) {
 	f(y)
 }
 
+// questions is how often it was asked.
+func (y *treasury) questions() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.asked
+}
+
 // committed is what the record says of the day.
 func (y *treasury) committed() int64 {
 	y.mu.Lock()
