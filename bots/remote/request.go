@@ -25,8 +25,8 @@ type request struct {
 	History []utterance       `json:"history"` // oldest first, without the message
 	Session map[string]string `json:"session"`
 	Now     time.Time         `json:"now"`
-	// DeadlineMS is what is left of the turn's time, in milliseconds.
-	DeadlineMS int64 `json:"deadline_ms"`
+	// DeadlineMS is what is left of the turn's time, in milliseconds; absent where it has no end.
+	DeadlineMS int64 `json:"deadline_ms,omitempty"`
 	// HistoryOmitted is how many of the oldest utterances were left out, so that the request fits the transport.
 	HistoryOmitted int `json:"history_omitted,omitempty"`
 }
