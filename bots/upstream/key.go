@@ -96,11 +96,8 @@ func same(a, b os.FileInfo) bool {
 // readKey reads a key's file.
 func readKey(file string) (string, os.FileInfo, error) {
 	f, err := os.Open(file) //nolint:gosec // the operator's own file, named in the configuration
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return "", nil, fmt.Errorf("the key's file must not be read by this user: %w; let it be read, e.g. by group", err)
-	case err != nil:
-		return "", nil, fmt.Errorf("the key's file: %w", err)
+	if err != nil {
+		return "", nil, unreadable(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -121,6 +118,14 @@ func readKey(file string) (string, os.FileInfo, error) {
 		return "", nil, fmt.Errorf("the key's file %s has several lines; it holds one key and nothing else", file)
 	}
 	return value, info, nil
+}
+
+// unreadable says what to do about a file that cannot be opened.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("the key's file must not be read by this user: %w; let this process's user or group read it", err)
+	}
+	return fmt.Errorf("the key's file: %w", err)
 }
 
 // String names the key without its secret.
