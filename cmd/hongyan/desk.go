@@ -31,6 +31,7 @@ func (e *engine) consoleOptions(address string) console.Options {
 		Version: thisBuild().Version, Node: e.node, Listen: address, Users: d, Cluster: d, Official: d, NoAPI: !e.cfg.Node.Has(config.RoleConsole),
 		Dead: deadDesk{d}, Log: deadDesk{d}, Accounts: accountIDs(e.cfg), Checks: checks, Gather: e.reg, Metrics: e.reg, Logger: e.log, Now: time.Now,
 		AdminToken: e.cfg.Admin.Token.Reveal(), ReadOnlyToken: e.cfg.Admin.ReadOnlyToken.Reveal(), Extra: e.extra,
+		Bots: d.bots,
 	}
 }
 

@@ -156,6 +156,7 @@ func (e *engine) buildWorker() error {
 		Outlet: e.sender, Official: e.official, Tokens: e.budgets, Wakes: e.journal, Letters: e.journal,
 		Barrier: e.stateFsync(), Now: time.Now, Random: randomUint64, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 		LogFull: e.journal.Full, PassivateAfter: e.cfg.Worker.PassivateAfter, KeepSettled: e.cfg.NATS.KeepSettled,
+		Partitions: e.layout.Partitions,
 	})
 	secure, err := e.clusterTLS()
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"os"
 	"regexp"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"hongyan/actors"
 	"hongyan/bots"
-	"hongyan/bots/rules"
 	"hongyan/config"
 	"hongyan/conversation"
 	"hongyan/ingress"
@@ -38,50 +36,55 @@ func ingressAccounts(cfg *config.Config) []ingress.Account {
 	return out
 }
 
-// actorAccounts builds every account's chain of bots, and opens the rules files that they use.
+// actorAccounts is what the actors need of every account: its chain of bots first of all.
 func (e *engine) actorAccounts() (map[string]actors.Account, error) {
-	links := make(map[string]bots.Bot)
-	var errs []error
-	for name, b := range e.cfg.Bots {
-		bot, err := rules.Open(rules.Options{Name: name, File: string(b.File), Logger: e.log, Registerer: e.reg})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		links[name] = bot
-		e.rules = append(e.rules, bot)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	links, err := e.openBots()
+	if err != nil {
+		return nil, err
 	}
 	out := make(map[string]actors.Account, len(e.cfg.Accounts))
 	for _, a := range e.cfg.Accounts {
-		chain := bots.Options{Account: a.ID, Fallback: a.Reply.Fallback, Logger: e.log, Registerer: e.reg}
+		filter, err := e.openFilter(a)
+		if err != nil {
+			return nil, err
+		}
+		chain := bots.Options{
+			Account: a.ID, Fallback: a.Reply.Fallback, Apology: a.Reply.Unavailable, Filter: filter, Media: e.media(a),
+			Logger: e.log, Registerer: e.reg,
+		}
 		for _, name := range a.Bot {
-			chain.Links = append(chain.Links, bots.Link{Bot: links[name], Timeout: linkTimeout})
+			chain.Links = append(chain.Links, links[name])
 		}
 		bot, err := bots.New(chain)
 		if err != nil {
 			return nil, err
 		}
-		limits := conversation.DefaultLimits()
-		limits.MaxTurns, limits.MaxBytes, limits.Idle = a.Conversation.MaxTurns, int(a.Conversation.MaxBytes), a.Conversation.Idle
-		limits.KeptFor, limits.More, limits.Push = a.Reply.KeepFor, a.Reply.More, a.CustomerService
-		limits.KeyRetention = conversation.RetentionFor(a.MaxClockSkew)
 		unknown := actors.UnknownNever
 		if a.Reply.Unknown == config.UnknownOnce {
 			unknown = actors.UnknownOnce
 		}
 		out[a.ID] = actors.Account{
-			ID: a.ID, Bot: bot, Limits: limits, Deliveries: a.Reply.Deliveries, Unknown: unknown, Flooded: a.Reply.Flooded,
+			ID: a.ID, Bot: bot, Limits: userLimits(a, e.cfg.Limits), Deliveries: a.Reply.Deliveries, Unknown: unknown, Flooded: a.Reply.Flooded,
 			PushAfter: a.Reply.Deadline - pushEarly, Typing: a.Reply.Typing,
+			Limited: a.Reply.Limited, Busy: a.Reply.Busy, Rate: e.cfg.Limits.AccountRate.PerSecond(),
 		}
 	}
 	return out, nil
 }
 
-// linkTimeout bounds a rules bot: the longest delay that a rule may have, and a little.
-const linkTimeout = rules.MaxDelay + time.Second
+// userLimits bound each of an account's users.
+func userLimits(a config.Account, in config.Limits) conversation.Limits {
+	limits := conversation.DefaultLimits()
+	limits.MaxTurns, limits.MaxBytes, limits.Idle = a.Conversation.MaxTurns, int(a.Conversation.MaxBytes), a.Conversation.Idle
+	limits.KeptFor, limits.More, limits.Push = a.Reply.KeepFor, a.Reply.More, a.CustomerService
+	limits.KeyRetention = conversation.RetentionFor(a.MaxClockSkew)
+	limits.BreakAfter, limits.RestFor = a.Breaker.Failures, a.Breaker.Open
+	limits.UserTokens, limits.HandOver = a.Budget.UserTokens, a.Reply.HandOver
+	if rate := in.UserRate.PerSecond(); rate > 0 {
+		limits.UserEvery, limits.UserBurst = time.Duration(float64(time.Second)/rate), in.UserBurst
+	}
+	return limits
+}
 
 var notNodeName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 

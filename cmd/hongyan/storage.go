@@ -163,6 +163,7 @@ func (e *engine) openServer(ctx context.Context) (free uint64, err error) {
 	// The server's own limit lies above the sum of the streams' caps: a full stream fails cleanly, a full server does not.
 	server, err := embedded.Start(embedded.Options{
 		StoreDir: dir, ServerName: e.node, MaxStore: logCap + logCap/deadShare + storeCap + 256<<20, Logger: e.log,
+		Bots: embedded.Door{Listen: e.cfg.NATS.Bots.Listen, Token: e.cfg.NATS.Bots.Token.Reveal()},
 	})
 	if err != nil {
 		return 0, err
