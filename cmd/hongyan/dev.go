@@ -24,8 +24,10 @@ func newDevCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Try everything on this machine, with a simulated WeChat 本机试用（自带模拟微信）",
 		Long: `Dev runs the whole engine in one process, on loopback only: the durable log, one cluster member, the users' state,
-the callback endpoint, and beside them a simulated WeChat platform with a phone to chat from in the browser. It needs no
-configuration and no internet.
+the callback endpoint, and beside them a simulated WeChat platform with a phone to chat from in the browser, and an example of
+a language model, which answers what the rules do not. It needs no configuration, no key and no internet.
+
+On the phone page the model can be made slow, failing, silent or absent, and one sees the breaker in front of it open and close.
 
 It ignores hongyan.yaml. The account is "demo", with random credentials; the complete configuration stands in
 <data>/dev.yaml, and the rules that answer in <data>/rules.yaml: edit them while it runs. Everything is kept between runs;
@@ -67,7 +69,8 @@ configurations and logs stand in <data>/nodes.
 // runDev runs the engine with the simulated platform beside it. The platform reaches the engine only by signed callbacks, and
 // the engine tells it only what it tells every watcher.
 func runDev(ctx context.Context, cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
-	platform, err := devPlatform(cfg, nil, log)
+	model := newDevModel(cfg, log)
+	platform, err := devPlatform(cfg, nil, model, log)
 	if err != nil {
 		return err
 	}
@@ -79,11 +82,11 @@ func runDev(ctx context.Context, cfg *config.Config, stdout io.Writer, log *slog
 	e.ready = func(_, admin string) { greet(stdout, cfg, admin, e.promise, "") }
 	stopped := context.AfterFunc(ctx, platform.Close) // its open pushes would hold up an orderly end
 	defer stopped()
-	return withAPI(ctx, cfg, platform, e.run)
+	return withNeighbours(ctx, cfg, platform, model, e.run)
 }
 
 // devPlatform is the simulated WeChat on which the account is registered. nodes may be nil.
-func devPlatform(cfg *config.Config, nodes simulator.Nodes, log *slog.Logger) (*simulator.Platform, error) {
+func devPlatform(cfg *config.Config, nodes simulator.Nodes, model simulator.Model, log *slog.Logger) (*simulator.Platform, error) {
 	account := cfg.Accounts[0]
 	platform, err := simulator.New(simulator.Options{
 		Accounts: []simulator.Account{{
@@ -93,6 +96,7 @@ func devPlatform(cfg *config.Config, nodes simulator.Nodes, log *slog.Logger) (*
 			CallbackURL: "http://" + cfg.Listen.Callback + "/wechat/callback/" + account.ID,
 		}},
 		Nodes:  nodes,
+		Model:  model,
 		Logger: log,
 	})
 	if err != nil {
@@ -101,14 +105,18 @@ func devPlatform(cfg *config.Config, nodes simulator.Nodes, log *slog.Logger) (*
 	return platform, nil
 }
 
-// withAPI runs the engine with the platform's API beside it, from before the engine's first call to after its last.
-func withAPI(ctx context.Context, cfg *config.Config, platform *simulator.Platform, run func(context.Context) error) error {
+// withNeighbours runs the engine with the platform's API and the example model beside it, from before the engine's first call to after
+// its last.
+func withNeighbours(
+	ctx context.Context, cfg *config.Config, platform *simulator.Platform, model *devModel, run func(context.Context) error,
+) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return platform.ServeAPI(serving, strings.TrimPrefix(cfg.Accounts[0].APIBase, "http://"), func(net.Addr) {})
 	})
+	g.Go(func() error { return model.run(serving) })
 	g.Go(func() error {
 		defer stop()
 		return run(running)
@@ -129,6 +137,7 @@ func greet(stdout io.Writer, cfg *config.Config, admin, promise, more string) {
 	account := cfg.Accounts[0].ID
 	fmt.Fprintf(stdout, "\n  鸿雁 Hongyan is running. Open  http://%s/phone/\n\n"+
 		"  callbacks      http://%s/wechat/callback/%s\n  configuration  %s\n  rules          %s\n"+
+		"  model          the built-in example, for what the rules do not answer\n"+
 		"  durability     %s\n%s  another shell  hongyan send --account %s --user u1 你好\n  stop           Ctrl-C\n\n",
 		admin, cfg.Listen.Callback, account, devFile(cfg), cfg.Bots["rules"].File, promise, more, account)
 }

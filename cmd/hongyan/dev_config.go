@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"hongyan/config"
 	"hongyan/examples"
@@ -30,10 +32,8 @@ func devConfig(data, durability string, verbose bool) (*config.Config, error) {
 		return nil, fmt.Errorf("make the data folder: %w; choose another with --data", err)
 	}
 	rulesFile := filepath.Join(dir, "rules.yaml")
-	if _, err := os.Stat(rulesFile); errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(rulesFile, examples.Rules, 0o600); err != nil {
-			return nil, fmt.Errorf("write the example rules: %w", err)
-		}
+	if err := writeDevRules(rulesFile); err != nil {
+		return nil, err
 	}
 
 	cfg := config.Default()
@@ -47,9 +47,15 @@ func devConfig(data, durability string, verbose bool) (*config.Config, error) {
 	if verbose {
 		cfg.Log.Level = config.LevelInfo
 	}
-	cfg.Bots = map[string]config.Bot{"rules": {Type: config.BotRules, File: config.Path(rulesFile)}}
+	model, err := loopbackAddress("8091")
+	if err != nil {
+		return nil, err
+	}
+	cfg.Bots = map[string]config.Bot{"rules": {Type: config.BotRules, File: config.Path(rulesFile)}, devModelBot: devModelConfig(model)}
 	account := config.DefaultAccount()
-	account.ID, account.Mode, account.Bot = "demo", config.ModeSafe, []string{"rules"}
+	account.ID, account.Mode, account.Bot = "demo", config.ModeSafe, []string{"rules", devModelBot}
+	// The model's breaker opens before that of the one user who is there, which would hide it.
+	account.Breaker = config.UserBreaker{Failures: 5, Open: 10 * time.Second}
 	cfg.Accounts = []config.Account{account}
 	if err := credentials(cfg, filepath.Join(dir, "dev.yaml")); err != nil {
 		return nil, err
@@ -66,7 +72,33 @@ func devConfig(data, durability string, verbose bool) (*config.Config, error) {
 	}
 	demo := &cfg.Accounts[0] // the simulated platform's API, beside it
 	demo.APIBase, demo.APIHosts, demo.CustomerService = "http://"+api, []string{}, true
+	return whole(cfg)
+}
+
+// whole is the configuration as it comes back from its file: with every default filled in, and checked.
+func whole(cfg *config.Config) (*config.Config, error) {
+	out, err := config.Marshal(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("write dev.yaml: %w", err)
+	}
+	cfg, report := config.Parse(devFile(cfg), out, nil)
+	if err := report.Err(); err != nil {
+		return nil, fmt.Errorf("dev's own configuration: %w", err)
+	}
 	return cfg, nil
+}
+
+// writeDevRules writes the rules that a first run begins with. They leave what they do not know to the model. An older run has left the
+// ones that answer everything; where nobody has changed those, the new ones replace them.
+func writeDevRules(file string) error {
+	old, err := os.ReadFile(file)
+	if err == nil && !bytes.Equal(old, examples.Rules) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody's own; where they cannot be read, the engine says so
+	}
+	if err := os.WriteFile(file, examples.OpenRules(), 0o600); err != nil {
+		return fmt.Errorf("write the example rules: %w", err)
+	}
+	return nil
 }
 
 // writeDevFile writes the configuration down for the other commands. It comes after the data folder is ours: a second dev that

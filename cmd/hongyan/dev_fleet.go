@@ -35,7 +35,9 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 	if err != nil {
 		return err
 	}
-	platform, err := devPlatform(cfg, workers, log)
+	model := newDevModel(cfg, log)
+	model.nodes = workers.admin
+	platform, err := devPlatform(cfg, workers, model, log)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func runDevNodes(ctx context.Context, cfg *config.Config, count int, stdout io.W
 	})
 	g.Go(func() error {
 		defer stopWorking()
-		ofEngine = withAPI(answering, cfg, platform, e.run)
+		ofEngine = withNeighbours(answering, cfg, platform, model, e.run)
 		return ofEngine
 	})
 	g.Go(func() error {
@@ -160,10 +162,11 @@ func newDevWorkers(cfg *config.Config, count int, log *slog.Logger) (*devWorkers
 // workerFile is a written configuration.
 type workerFile struct{ path, admin string }
 
-// writeWorkerFile writes the configuration of one worker: dev's own with other addresses and the role worker alone.
+// writeWorkerFile writes the configuration of one worker: dev's own with other addresses and the roles worker, and console
+// for the phone page, which asks every worker about its breakers.
 func writeWorkerFile(cfg *config.Config, dir, name string, ports *loopbackPorts) (workerFile, error) {
 	worker := *cfg
-	worker.Node = config.Node{ID: name, Roles: []config.Role{config.RoleWorker}, DataDir: config.Path(filepath.Join(dir, name))}
+	worker.Node = config.Node{ID: name, Roles: []config.Role{config.RoleWorker, config.RoleConsole}, DataDir: config.Path(filepath.Join(dir, name))}
 	var err error
 	if worker.Listen.Admin, err = ports.next(); err != nil {
 		return workerFile{}, err

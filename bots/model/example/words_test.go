@@ -23,7 +23,7 @@ func TestContext(t *testing.T) {
 		not      string
 	}{
 		{[]o{user("讲个笑话")}, []string{"讲个笑话", "第 1 句", "base_url"}, ""},
-		{[]o{{"role": "system", "content": "秘密的提示"}, user("讲个笑话"), assistant("好"), user("再讲一个")}, []string{"再讲一个", "2 句话", "讲个笑话"}, "秘密"},
+		{[]o{{"role": "system", "content": "秘密的提示"}, user("讲个笑话"), assistant("好"), user("再讲一个")}, []string{"再讲一个", "2 句", "讲个笑话"}, "秘密"},
 		{[]o{user("我叫小明"), assistant("好"), user("我刚才说了什么")}, []string{"刚才说的是“我叫小明”", "1 句"}, ""},
 		{[]o{user("一"), assistant("好"), user("二"), assistant("好"), user("我刚才说了什么？")}, []string{"刚才说的是“二”", "2 句"}, "“一”"},
 		{[]o{user("我刚才说了什么")}, []string{"开头"}, "“"},
