@@ -22,6 +22,7 @@ var commands = []func() *cobra.Command{
 	newNodesCommand,
 	newPartitionsCommand,
 	newAccountsCommand,
+	newBotsCommand,
 	newUserCommand,
 	newDeadCommand,
 	newSimulatorCommand,

@@ -85,7 +85,12 @@ func adminNode(t *testing.T, token string) (file string) {
 		},
 		Kept:    []conversation.Kept{{Key: messages.Key{0xee}, Answer: blob, AtMS: time.Now().UnixMilli()}},
 		Session: map[string]string{"rules.step": "two"},
-		Counts:  conversation.Counts{Turns: 2, Answered: 1},
+		Counts:  conversation.Counts{Turns: 2, Answered: 1, Limited: 4},
+
+		Breaker:  conversation.Breaker{Failures: 3, UntilMS: time.Now().Add(time.Hour).UnixMilli()},
+		Spent:    conversation.Spending{Day: conversation.DayOf(time.Now()), Tokens: 4711},
+		Rate:     conversation.Rate{FullNS: time.Now().Add(time.Hour).UnixNano()},
+		HandOver: &conversation.HandOver{Account: "kf\x1b@demo", AtMS: time.Now().UnixMilli()},
 	}.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +98,7 @@ func adminNode(t *testing.T, token string) (file string) {
 	registry := prometheus.NewRegistry()
 	handler, err := console.New(console.Options{Version: "v", Node: "n1", Listen: "127.0.0.1:0", Users: oneUser{state}, Cluster: oneUser{state}, Official: noOfficials{},
 		Dead: struct{ console.DeadLetters }{}, Log: struct{ console.Log }{}, Gather: registry,
-		Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now, AdminToken: token})
+		Metrics: registry, Logger: slog.New(slog.DiscardHandler), Now: time.Now, AdminToken: token, Bots: someBots})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +123,9 @@ func TestUserShow(t *testing.T) {
 		for _, want := range []string{
 			"demo/o 你/x", "node n1, partition 5, epoch 2", "version 3, incarnation 0000000000000001", "1:9", "answering ab, 1 queued",
 			"conversation (3)", "你好⏎�[2J", "[subscribe]", "您好！", "kept for the next message (1)", "稍后�[31m的答案",
-			"ee000000000000000000000000000000", "session (1)", "rules.step", "two", "turns 2, answered 1",
+			"ee000000000000000000000000000000", "session (1)", "rules.step", "two", "turns 2, answered 1, silent 0, limited 4",
+			"breaker    open until 2", "remote bots are not asked, 3 turns failed in a row", "tokens     4711 spent today",
+			"rate       full again at 2", "hand-over  to kf�@demo since 2",
 		} {
 			if !strings.Contains(got.stdout, want) {
 				t.Errorf("the text lacks %q:\n%s", want, got.stdout)

@@ -29,8 +29,9 @@ func showUser(w io.Writer, raw []byte) error {
 	fmt.Fprintf(out, "now\t%s\n", activity(u))
 	fmt.Fprintf(out, "follows\t%s\n", printable(u.Follows))
 	c := u.Counts
-	fmt.Fprintf(out, "counts\tturns %d, answered %d, silent %d, dead %d, dropped %d, kept %d, pushed %d\n",
-		c.Turns, c.Answered, c.Silent, c.Dead, c.Dropped, c.Kept, c.Pushed)
+	fmt.Fprintf(out, "counts\tturns %d, answered %d, silent %d, limited %d, dead %d, dropped %d, kept %d, pushed %d\n",
+		c.Turns, c.Answered, c.Silent, c.Limited, c.Dead, c.Dropped, c.Kept, c.Pushed)
+	writeBounds(out, u)
 	section(out, "conversation", len(u.Turns))
 	for _, t := range u.Turns {
 		fmt.Fprintf(out, "  %s\t%s\t%s\n", clock(t.At), printable(t.Role), said(t))
@@ -68,6 +69,25 @@ func showUser(w io.Writer, raw []byte) error {
 		fmt.Fprintf(out, "  %s\t%s\n", printable(key), printable(u.Session[key]))
 	}
 	return out.Flush()
+}
+
+// writeBounds says what keeps the user's messages from the bots, or will: nothing where nothing does.
+func writeBounds(w io.Writer, u console.User) {
+	switch b := u.Breaker; {
+	case b.OpenUntil != nil:
+		fmt.Fprintf(w, "breaker\topen until %s: remote bots are not asked, %d turns failed in a row\n", clock(*b.OpenUntil), b.Failures)
+	case b.Failures > 0:
+		fmt.Fprintf(w, "breaker\tclosed, %s failed in a row\n", count(b.Failures, "turn"))
+	}
+	if u.TokensToday > 0 {
+		fmt.Fprintf(w, "tokens\t%d spent today, China's time\n", u.TokensToday)
+	}
+	if u.RateFull != nil {
+		fmt.Fprintf(w, "rate\tfull again at %s\n", clock(*u.RateFull))
+	}
+	if h := u.HandOver; h != nil {
+		fmt.Fprintf(w, "hand-over\tto %s since %s: due with the next message\n", cmp.Or(printable(h.Account), "any agent"), clock(h.At))
+	}
 }
 
 func pushState(p console.Push) string {
