@@ -13,18 +13,18 @@ import (
 // judge.
 func (t *turn) attempt(ctx context.Context, c upstream.Call, tools bool) (reply, error) {
 	e := t.bot.endpoints[c.Endpoint]
-	budget := t.budget()
+	budget, least := t.budget(), leastQuestion
 	halved, rekeyed := false, false
 	for {
 		limit, err := t.answerTokens()
 		if err != nil {
 			return reply{}, &upstream.Fault{Kind: upstream.Refused, Err: err}
 		}
-		talk, rounds, tokens := t.compose(budget)
+		request := t.compose(budget, least)
 		key, quirks := e.currentKey(), quirk(e.quirks.Load())
-		params := t.params(e.model, quirks, talk, rounds, limit, tools)
+		params := t.params(e.model, quirks, request, limit, tools)
 		r, err := e.send(ctx, key, params, c.Alive)
-		t.count(r, tokens)
+		t.count(r, request.tokens)
 		var refusal *statusError
 		switch {
 		case err == nil:
@@ -34,7 +34,8 @@ func (t *turn) attempt(ctx context.Context, c upstream.Call, tools bool) (reply,
 		case refusal.filtered():
 			return reply{filtered: true}, nil
 		case refusal.tooLong() && !halved:
-			halved, budget = true, tokens/2
+			halved, least = true, leastHalved
+			budget = request.tokens - request.spoken/2
 		case refusal.denied() && !rekeyed && e.rotated(key):
 			rekeyed = true
 		case t.bot.learn(e, refusal, quirks):

@@ -39,7 +39,7 @@ func (e *statusError) Error() string {
 	if e.status != 0 {
 		what = fmt.Sprintf("HTTP status %d", e.status)
 	}
-	if e.code != "" {
+	if e.code != "" && e.code != strconv.Itoa(e.status) {
 		what += " (" + e.code + ")"
 	}
 	return "the model's endpoint answered with " + what

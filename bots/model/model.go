@@ -46,6 +46,7 @@ const (
 	maxToolResult   = 16 << 10  // bytes of one tool's result; the rest is cut off
 	maxAnswerBytes  = 256 << 10 // of text and arguments that are kept of one answer
 	leastQuestion   = 128       // tokens that system prompt, tools and answer must leave for the question
+	leastHalved     = 16        // the same where an endpoint's context is shorter than configured
 	defaultTokens   = 1024      // MaxTokens where it is 0
 	defaultContext  = 8192      // ContextTokens where it is 0
 	defaultToolTime = 10 * time.Second
@@ -153,7 +154,10 @@ var toolName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 func New(opts Options) (*Bot, error) {
 	b := &Bot{
 		name: opts.Name, upstream: opts.Upstream, system: opts.System, images: opts.Images,
-		params:    settings{temperature: opts.Temperature, maxTokens: orElse(opts.MaxTokens, defaultTokens), context: orElse(opts.ContextTokens, defaultContext)},
+		params: settings{
+			temperature: opts.Temperature,
+			maxTokens:   orElse(opts.MaxTokens, defaultTokens), context: orElse(opts.ContextTokens, defaultContext),
+		},
 		pictures:  semaphore.NewWeighted(maxPicturesHeld),
 		newReply:  orElse(strings.TrimSpace(opts.NewReply), DefaultNewReply),
 		exhausted: orElse(strings.TrimSpace(opts.Exhausted), DefaultExhausted),
@@ -200,7 +204,8 @@ func (b *Bot) connect(opts Options) error {
 	for i, e := range opts.Endpoints {
 		u, err := url.Parse(e.BaseURL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return fmt.Errorf("base_url of endpoint %d is no http or https address; give the root of its API, like https://api.example.com/v1", i+1)
+			return fmt.Errorf("base_url of endpoint %d is no http or https address; give the root of its API, like "+
+				"https://api.example.com/v1", i+1)
 		}
 		if strings.TrimSpace(e.Model) == "" {
 			return fmt.Errorf("endpoint %d names no model", i+1)
@@ -245,7 +250,7 @@ func (b *Bot) equip() error {
 // Name implements bots.Bot.
 func (b *Bot) Name() string { return b.name }
 
-// Answer implements bots.Bot. It passes on what is no question for a model (see ask in question.go). Its errors are the upstream's:
+// Answer implements bots.Bot. It passes on what is no question for a model (see question). Its errors are the upstream's:
 // they wrap bots.ErrUnavailable where nobody could be asked. Response.Tokens counts beside an error too.
 func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, error) {
 	q, ok := b.question(req)

@@ -49,6 +49,9 @@ func plain(text string) string {
 	return strings.TrimSpace(manyBlanks.ReplaceAllString(strings.Join(out, "\n"), "\n\n"))
 }
 
+// address is a link's target, which may have brackets of its own, in pairs.
+const address = `((?:https?|mailto|tel|weixin):[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)`
+
 var (
 	heading    = regexp.MustCompile(`^#{1,6}[ \t]+(.*?)[ \t]*#*$`)
 	ruler      = regexp.MustCompile(`^(-{3,}|\*{3,}|_{3,}|(- ){2,}-|(\* ){2,}\*)$`)
@@ -56,7 +59,7 @@ var (
 	quote      = regexp.MustCompile(`^[ \t]*(>[ \t]?)+`)
 	tableRule  = regexp.MustCompile(`^\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?$`)
 	manyBlanks = regexp.MustCompile(`\n[ \t]*\n([ \t]*\n)+`)
-	link       = regexp.MustCompile(`!?\[([^\[\]\n]*)\]\(((?:https?|mailto|tel|weixin)[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)(?:[ \t]+"[^"\n]*")?\)`)
+	link       = regexp.MustCompile(`!?\[([^\[\]\n]*)\]\(` + address + `(?:[ \t]+"[^"\n]*")?\)`)
 	bold       = regexp.MustCompile(`\*\*([^\s*](?:[^*\n]*[^\s*])?)\*\*`)
 	gone       = regexp.MustCompile(`~~([^\s~](?:[^~\n]*[^\s~])?)~~`)
 	soft       = regexp.MustCompile(`(^|[^\w*\\])\*([^\s*](?:[^*\n]*[^\s*\\])?)\*($|[^\w*])`)
@@ -110,7 +113,7 @@ func block(line, trimmed string) string {
 	return bullet.ReplaceAllString(line, "$1- ")
 }
 
-// inline1 takes the marks within a line away; within code they stay.
+// inline takes the marks within a line away; within code they stay.
 func inline(line string) string {
 	if !strings.ContainsAny(line, "*[~`\\") {
 		return line

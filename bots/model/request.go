@@ -20,7 +20,7 @@ type endpoint struct {
 	key    *upstream.Key
 	model  string
 	host   string // for logs
-	azure  bool // takes its key in a header of its own too
+	azure  bool   // takes its key in a header of its own too
 	quirks atomic.Uint32
 }
 
@@ -87,16 +87,17 @@ func (e *endpoint) send(ctx context.Context, key string, params openai.ChatCompl
 }
 
 // params are the request's body.
-func (t *turn) params(model string, quirks quirk, talk []utterance, rounds []exchange, limit int, tools bool) openai.ChatCompletionNewParams {
-	p := openai.ChatCompletionNewParams{Model: model, Messages: make([]openai.ChatCompletionMessageParamUnion, 0, 1+len(talk)+4*len(rounds))}
+func (t *turn) params(model string, quirks quirk, c composed, limit int, tools bool) openai.ChatCompletionNewParams {
+	p := openai.ChatCompletionNewParams{Model: model}
+	p.Messages = make([]openai.ChatCompletionMessageParamUnion, 0, 1+len(c.talk)+4*len(c.rounds))
 	p.SetExtraFields(map[string]any{"stream": true})
 	if t.system != "" {
 		p.Messages = append(p.Messages, openai.SystemMessage(t.system))
 	}
-	for _, u := range talk {
+	for _, u := range c.talk {
 		p.Messages = append(p.Messages, u.message())
 	}
-	for _, x := range rounds {
+	for _, x := range c.rounds {
 		p.Messages = append(p.Messages, x.messages()...)
 	}
 	if quirks&newLimit == 0 {

@@ -32,10 +32,12 @@ func (t *turn) perform(ctx context.Context, calls []call) []string {
 		calls = calls[:maxCalls]
 	}
 	results := make([]string, len(calls))
+	round := len(t.exchanges) + 1
 	var group errgroup.Group
 	group.SetLimit(maxToolsAtOnce)
 	for i := range calls {
 		id := t.callID(&calls[i])
+		calls[i].id = orElse(calls[i].id, fmt.Sprintf("call_%d_%d", round, i+1))
 		group.Go(func() error {
 			results[i] = t.use(ctx, id, &calls[i])
 			return nil
@@ -155,25 +157,28 @@ func (x exchange) tokens() int {
 // go on without it.
 func (x exchange) messages() []openai.ChatCompletionMessageParamUnion {
 	said := openai.ChatCompletionAssistantMessageParam{}
+	extra := map[string]any{}
 	if x.reply.text != "" {
 		said.Content.OfString = openai.String(x.reply.text)
+	} else {
+		extra["content"] = nil // some endpoints refuse a message in which it is absent
 	}
 	if x.reply.reasoning != "" {
-		said.SetExtraFields(map[string]any{"reasoning_content": x.reply.reasoning})
+		extra["reasoning_content"] = x.reply.reasoning
 	}
+	said.SetExtraFields(extra)
 	all := []openai.ChatCompletionMessageParamUnion{{OfAssistant: &said}}
 	for i, c := range x.reply.calls {
-		id := orElse(c.id, fmt.Sprintf("call_%d", i+1))
 		arguments := string(c.arguments)
 		if !json.Valid(c.arguments) { // endpoints refuse a history that holds anything else
 			arguments = "{}"
 		}
 		said.ToolCalls = append(said.ToolCalls, openai.ChatCompletionMessageToolCallUnionParam{
 			OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{
-				ID: id, Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{Name: c.name, Arguments: arguments},
+				ID: c.id, Function: openai.ChatCompletionMessageFunctionToolCallFunctionParam{Name: c.name, Arguments: arguments},
 			},
 		})
-		all = append(all, openai.ToolMessage(x.results[i], id))
+		all = append(all, openai.ToolMessage(x.results[i], c.id))
 	}
 	return all
 }

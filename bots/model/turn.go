@@ -108,21 +108,29 @@ func (t *turn) utterances(budget int) []utterance {
 	return fit(append(all, newest), budget)
 }
 
-// compose is what goes into a request of at most so many tokens. Rounds of tools that leave no place for the question are left out, the
-// oldest first.
-func (t *turn) compose(budget int) (talk []utterance, rounds []exchange, tokens int) {
-	rounds = t.exchanges
-	taken := t.fixed()
-	for _, x := range rounds {
-		taken += x.tokens()
+// composed is what goes into a request.
+type composed struct {
+	talk   []utterance
+	rounds []exchange
+	tokens int // of everything but the answer
+	spoken int // of them the talk's
+}
+
+// compose puts a request of at most so many tokens together, with at least so many for the question. Rounds of tools that leave no
+// place for it are left out, the oldest first.
+func (t *turn) compose(budget, least int) composed {
+	c := composed{rounds: t.exchanges, tokens: t.fixed()}
+	for _, x := range c.rounds {
+		c.tokens += x.tokens()
 	}
-	for len(rounds) > 0 && taken+leastQuestion > budget {
-		taken -= rounds[0].tokens()
-		rounds = rounds[1:]
+	for len(c.rounds) > 0 && c.tokens+least > budget {
+		c.tokens -= c.rounds[0].tokens()
+		c.rounds = c.rounds[1:]
 	}
-	talk = merge(t.utterances(max(budget-taken, leastQuestion)))
-	for _, u := range talk {
-		taken += u.tokens()
+	c.talk = merge(t.utterances(max(budget-c.tokens, least)))
+	for _, u := range c.talk {
+		c.spoken += u.tokens()
 	}
-	return talk, rounds, taken
+	c.tokens += c.spoken
+	return c
 }
