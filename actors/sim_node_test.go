@@ -123,8 +123,8 @@ func (s *sim) boot(id string) *node {
 		LogFull: func() bool { return s.weather.Load().full },
 		Outlet:  nodeOutlet{n}, Wakes: nodeLog{n}, Letters: nodeLog{n},
 		Accounts: map[string]Account{
-			account: {ID: account, Bot: n.bot, Limits: s.limits(account), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast},
-			desk: {ID: desk, Bot: n.bot, Limits: s.limits(desk), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast,
+			account: {ID: account, Bot: n.bot, Limits: s.limits(account), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast, Limited: tooFast},
+			desk: {ID: desk, Bot: n.bot, Limits: s.limits(desk), Deliveries: 3, Unknown: s.unknown, Flooded: tooFast, Limited: tooFast,
 				PushAfter: pushAfter, Typing: true},
 		},
 	}
@@ -135,11 +135,17 @@ func (s *sim) boot(id string) *node {
 	return n
 }
 
+// burst is how much a user may write at once in runs with a rate.
+const burst = 3
+
 // limits are an account's.
 func (s *sim) limits(account string) conversation.Limits {
 	l := conversation.DefaultLimits()
 	l.MaxTurns, l.MaxBytes = 1<<20, 1<<30 // so that the checker sees all of them
 	l.KeptFor, l.Push = s.keptFor, account == desk
+	if s.rated {
+		l.UserEvery, l.UserBurst = 2*time.Second, burst
+	}
 	return l
 }
 

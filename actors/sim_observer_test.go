@@ -227,6 +227,9 @@ func (o *observer) check() []string {
 	}
 	for text, outcome := range outcomes {
 		mark := "re: " + text
+		if outcome == messages.Outcome_OUTCOME_LIMITED && slices.Contains(o.commits[o.users[text]], text) {
+			o.violated("I2: %s ended as limited and had a turn", text)
+		}
 		if accountOf(o.users[text]) == desk {
 			if outcome == messages.Outcome_OUTCOME_ANSWERED && !o.sim.mood(text).silent {
 				for _, mark := range o.sim.marks(text) {

@@ -86,6 +86,7 @@ type sim struct {
 	keptFor             time.Duration
 	patient             bool // what may be pushed later is, before anybody writes again
 	floods, cuts, fails bool // a user floods, a stream loses its tail, the store fails over
+	rated               bool // users have a rate, and now and then write faster
 }
 
 // random stands for Options.Random.
@@ -121,6 +122,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	}
 	s.users = append(s.users, "p2")
 	s.keptFor, s.patient = 48*time.Hour, rnd.IntN(2) == 0
+	s.rated = s.chance.fixed(3, "rated") == 0
 	if rnd.IntN(3) == 0 {
 		s.keptFor = time.Duration(20+rnd.IntN(100)) * time.Second
 	}
@@ -165,6 +167,9 @@ func simulate(t *testing.T, seed uint64) {
 	for n := range rounds {
 		for _, user := range s.users {
 			s.wechat.send(user, fmt.Sprintf("[%s-%d]", user, n))
+			if s.rated && s.chance.fixed(3, fmt.Sprint("hasty", user, n)) == 0 {
+				s.hurry(user, n)
+			}
 			time.Sleep(time.Duration(s.rnd.IntN(800)) * time.Millisecond)
 		}
 		s.trouble(ctx, n)
@@ -315,6 +320,14 @@ func (s *sim) cut(stream int) {
 	over := w
 	over.log, over.full = 0, false
 	s.weather.Store(&over)
+}
+
+// hurry lets a user write faster than the rate.
+func (s *sim) hurry(user string, round int) {
+	for n := range 2 * burst {
+		s.wechat.send(user, fmt.Sprintf("[%s-%d-hasty%d]", user, round, n))
+		time.Sleep(time.Duration(s.chance.fixed(300, fmt.Sprint("pause", user, round, n))) * time.Millisecond)
+	}
 }
 
 // flood lets one user write more than its queue holds.
