@@ -33,7 +33,7 @@ const devSystem = "你是公众号“鸿雁演示号”的助手。今天是 {da
 func devModelConfig(address string) config.Bot {
 	return config.Bot{
 		Type: config.BotOpenAI, BaseURL: "http://" + address + devModelPath, APIKey: "example", Model: example.Model, System: devSystem,
-		MaxTokens: 8192, Images: config.ImagesBytes, Breaker: config.Breaker{Failures: 3, Open: 5 * time.Second},
+		MaxTokens: 8192, ContextTokens: 32768, Images: config.ImagesBytes, Breaker: config.Breaker{Failures: 3, Open: 5 * time.Second},
 	}
 }
 
