@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hongyan/bots/guard"
 	"hongyan/bots/rules"
 	"hongyan/config"
 )
@@ -49,6 +50,7 @@ Exit codes: 0 it can be used (there may be warnings) · 1 it has faults, or cann
 		}
 		cfg, report := loadForStart(*file)
 		checkRules(cfg, report)
+		checkSafety(cfg, report)
 		result := checked{File: *file, Usable: report.Err() == nil, Report: report}
 		if result.Usable {
 			result.Durability, result.Promise = string(cfg.NATS.Durability), promise(cfg)
@@ -162,6 +164,30 @@ func checkRules(cfg *config.Config, report *config.Report) {
 			for _, f := range broken.Faults {
 				report.Faults = append(report.Faults, config.FaultIn(broken.File, src, f.Line, f.Column, f.Message))
 			}
+		}
+	}
+}
+
+// checkSafety adds what is wrong with what answers go through, the block lists above all. Starting reports the same through the filter
+// itself.
+func checkSafety(cfg *config.Config, report *config.Report) {
+	for i, a := range cfg.Accounts {
+		var src []byte
+		if a.Safety.BlockFile != "" {
+			var err error
+			if src, err = os.ReadFile(string(a.Safety.BlockFile)); err != nil {
+				continue // the configuration's own check has said so
+			}
+		}
+		_, err := guard.New(guard.Options{
+			BlockFile: string(a.Safety.BlockFile), Replacement: a.Safety.Replacement, Refusal: a.Safety.Refusal,
+		})
+		var broken *guard.Error
+		switch {
+		case errors.As(err, &broken):
+			report.Faults = append(report.Faults, config.FaultIn(broken.File, src, broken.Line, 1, broken.Message))
+		case err != nil:
+			report.Faults = append(report.Faults, config.FaultAt(cfg, fmt.Sprintf("accounts[%d].safety", i), err.Error()))
 		}
 	}
 }

@@ -163,6 +163,21 @@ func TestConfigCheck(t *testing.T) {
 		!strings.Contains(got.stdout, "cannot be used: 1 fault") {
 		t.Errorf("broken rules: %+v", got)
 	}
+
+	words := func(list, safety string) string {
+		return writeConfig(t, "hongyan.yaml", "accounts: [{id: demo, mode: plain, token: abc, safety: {block_file: words.txt"+safety+"}}]\n", "words.txt", list)
+	}
+	for _, c := range []struct{ list, safety, want string }{
+		{"# 词\n坏\n", "", "can be used"},
+		{"好\n坏\xff\n", "", "words.txt:2:1: error: this line is not UTF-8"},
+		{"好\n不能\n", ", refusal: 我不能说", "words.txt:2:1: error: this word stands in safety.refusal"},
+		{"坏\n", ", replacement: \"\u3000\"", "accounts[0].safety"},
+		{strings.Repeat("#\n", 5<<20), "", "words.txt: error: the file has more than"},
+	} {
+		if got := execute(t, "config", "check", "-c", words(c.list, c.safety)); !strings.Contains(got.stdout, c.want) || (got.code == 0) != (c.want == "can be used") {
+			t.Errorf("safety: want %q: %+v", c.want, got)
+		}
+	}
 }
 
 func TestRunSeesTheContext(t *testing.T) {
