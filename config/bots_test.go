@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,77 @@ func TestParametersOfTools(t *testing.T) {
 	}
 }
 
+// TestBoundsOfParameters: what a mistake or an alias makes endless is refused, and what is only large is not.
+func TestBoundsOfParameters(t *testing.T) {
+	t.Parallel()
+	tool := func(name, value string) string {
+		return "      - {name: " + name + ", description: d, subject: s, parameters: {type: object, x: " + value + "}}\n"
+	}
+	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
+	many := func(values int) string { return "[" + strings.Repeat("0,", values) + "]" }
+	bomb := "[&a [1,2,3,4,5,6,7,8,9,0], &b [*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b], &d [*c,*c,*c,*c,*c,*c,*c,*c], [*d,*d,*d,*d]]"
+	for name, c := range map[string]struct {
+		tools   string
+		refused bool
+	}{
+		"deep":         {tool("a", nested(32)), false},
+		"too deep":     {tool("a", nested(33)), true},
+		"many":         {tool("a", many(9000)) + tool("b", many(9000)), false}, // each for itself
+		"too many":     {tool("a", many(10_000)), true},
+		"few, aliased": {tool("a", bomb), true},
+	} {
+		_, report := config.Parse("x.yaml", []byte(withBots("model",
+			"  model:\n    type: openai\n    base_url: https://a.example.com\n    model: m\n    tools:\n"+c.tools)), nil)
+		if got := reportText(t, report); strings.Contains(got, "go on for too long") != c.refused || (report.Err() != nil) != c.refused {
+			t.Errorf("%s: got\n%s", name, got)
+		}
+	}
+}
+
+// TestTextsOfBotsFitIntoAMessage: WeChat takes 2,048 bytes.
+func TestTextsOfBotsFitIntoAMessage(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("长", 683)
+	for key, text := range map[string]string{
+		"bots.model.new_reply":           "",
+		"bots.model.exhausted":           "",
+		"accounts[0].reply.limited":      "HONGYAN_ACCOUNTS_DEMO_REPLY_LIMITED",
+		"accounts[0].reply.busy":         "HONGYAN_ACCOUNTS_DEMO_REPLY_BUSY",
+		"accounts[0].reply.unavailable":  "HONGYAN_ACCOUNTS_DEMO_REPLY_UNAVAILABLE",
+		"accounts[0].reply.hand_over":    "HONGYAN_ACCOUNTS_DEMO_REPLY_HAND_OVER",
+		"accounts[0].safety.replacement": "HONGYAN_ACCOUNTS_DEMO_SAFETY_REPLACEMENT",
+		"accounts[0].safety.refusal":     "HONGYAN_ACCOUNTS_DEMO_SAFETY_REFUSAL",
+	} {
+		if text == "" {
+			text = "HONGYAN_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+		}
+		src := []byte(withBots("model", `  model: {type: openai, base_url: "https://a.example.com", model: m}`+"\n"))
+		_, report := config.Parse("x.yaml", src, []string{text + "=" + long})
+		if got := reportText(t, report); !strings.Contains(got, key+": the text has 2049 bytes") {
+			t.Errorf("%s: got\n%s", key, got)
+		}
+		if _, report := config.Parse("x.yaml", src, []string{text + "=" + long[3:]}); report.Err() != nil {
+			t.Errorf("%s: %v", key, report.Err())
+		}
+	}
+}
+
+// TestTooManyTools: models refuse more than 128.
+func TestTooManyTools(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]bool{128: false, 129: true} {
+		var tools strings.Builder
+		for i := range n {
+			tools.WriteString("      - {name: t" + strconv.Itoa(i) + ", description: d, subject: s}\n")
+		}
+		_, report := config.Parse("x.yaml", []byte(withBots("model",
+			"  model:\n    type: openai\n    base_url: https://a.example.com\n    model: m\n    tools:\n"+tools.String())), nil)
+		if got := reportText(t, report); strings.Contains(got, "bots.model.tools: 129 tools are more than 128") != want {
+			t.Errorf("%d tools: got\n%s", n, got)
+		}
+	}
+}
+
 // TestAnyParametersLoadBack writes trees that JSON Schema can have, and reads them.
 func TestAnyParametersLoadBack(t *testing.T) {
 	t.Parallel()
@@ -262,23 +334,25 @@ func TestKeysInAFileForAll(t *testing.T) {
 	t.Parallel()
 	const warning = "everybody on this machine can read the file, and so this key"
 	for _, c := range []struct {
-		bot  string
-		mode os.FileMode
-		want bool
+		bot     string
+		mode    os.FileMode
+		want    bool
+		environ []string
 	}{
-		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key: do-not-show-me}`, 0o644, true},
-		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key: do-not-show-me}`, 0o640, false},
-		{`{type: openai, base_url: "https://a.example.com/v1", model: m}`, 0o644, false},
-		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key_file: hongyan.yaml}`, 0o644, false},
-		{`{type: openai, model: m, endpoints: [{base_url: "https://a.example.com/v1"}, {base_url: "https://a.example.com/v1", api_key: do-not-show-me}]}`, 0o644, true},
-		{`{type: openai, model: m, base_url: "https://a.example.com/v1", tools: [{name: n, description: d, url: "https://a.example.com", secret: do-not-show-me}]}`, 0o644, true},
-		{`{type: http, url: "https://a.example.com/v1", secret: do-not-show-me}`, 0o644, true},
+		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key: do-not-show-me}`, 0o644, true, nil},
+		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key: do-not-show-me}`, 0o640, false, nil},
+		{`{type: openai, base_url: "https://a.example.com/v1", model: m}`, 0o644, false, nil},
+		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key_file: hongyan.yaml}`, 0o644, false, nil},
+		{`{type: openai, model: m, endpoints: [{base_url: "https://a.example.com/v1"}, {base_url: "https://a.example.com/v1", api_key: do-not-show-me}]}`, 0o644, true, nil},
+		{`{type: openai, model: m, base_url: "https://a.example.com/v1", tools: [{name: n, description: d, url: "https://a.example.com", secret: do-not-show-me}]}`, 0o644, true, nil},
+		{`{type: openai, base_url: "https://a.example.com/v1", model: m, api_key: replaced}`, 0o644, false, []string{"HONGYAN_BOTS_MODEL_API_KEY=x"}},
+		{`{type: http, url: "https://a.example.com/v1", secret: do-not-show-me}`, 0o644, true, nil},
 	} {
 		path := write(t, "hongyan.yaml", withBots("model", "  model: "+c.bot+"\n"))
 		if err := os.Chmod(path, c.mode); err != nil {
 			t.Fatal(err)
 		}
-		_, report := config.Load(path, nil)
+		_, report := config.Load(path, c.environ)
 		if err := report.Err(); err != nil {
 			t.Error(err)
 		}

@@ -121,9 +121,6 @@ func anchorPaths(v reflect.Value, dir string) {
 			anchorPaths(v.Index(i), dir)
 		}
 	case reflect.Map:
-		if v.Type().Elem().Kind() == reflect.Interface { // a tree of the user's own shape has no paths
-			return
-		}
 		for _, key := range v.MapKeys() { // a map's values cannot be set in place
 			element := reflect.New(v.Type().Elem()).Elem()
 			element.Set(v.MapIndex(key))
