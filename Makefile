@@ -40,7 +40,7 @@ bench: ## the whole path beside a bare handler, closed loop (a few minutes)
 ##@ Check
 
 test: ## all tests with the race detector; installs what they need where it can
-	.ci/need go cc chromium cjk-fonts redis-server
+	.ci/need go cc chromium cjk-fonts redis-server node npm python3
 	go vet ./...
 	CGO_ENABLED=1 go test -race -timeout $(TESTTIME) $$(go list ./... | grep -vE '$(ALONE)')
 	CGO_ENABLED=1 go test -race -p 1 -timeout $(TESTTIME) $$(go list ./... | grep -E '$(ALONE)')

@@ -41,7 +41,7 @@ var bans = []ban{
 	},
 	{law: "print", pkg: "log", notIn: []string{"cmd"}, instead: "log with the slog.Logger that was passed in"},
 	{
-		law: "exit", pkg: "os", notIn: []string{"cmd"}, names: []string{"Exit"},
+		law: "exit", pkg: "os", notIn: []string{"cmd", "examples/bots"}, names: []string{"Exit"},
 		instead: "return an error: only cmd ends the process, after its children have ended",
 	},
 }

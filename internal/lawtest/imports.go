@@ -42,7 +42,7 @@ type home struct {
 var homes = []home{
 	{library: "github.com/asynkron/protoactor-go", dirs: []string{"actors", "cluster"}},
 	{
-		library: "github.com/nats-io", dirs: []string{"stream", "cluster", "state/jetstream", "bots/remote"},
+		library: "github.com/nats-io", dirs: []string{"stream", "cluster", "state/jetstream", "bots/remote", "examples/bots"},
 		tests: []string{"actors", "state", "internal"}, // which need a real server, or look into one
 	},
 	{library: "github.com/redis/go-redis", dirs: []string{"state/redis"}, tests: []string{"state", "internal"}},
