@@ -398,3 +398,23 @@ func TestTheUsualIsTheNinetiethPercentileOfTheLast(t *testing.T) {
 	got, _ = h.silence()
 	is(t, 7*time.Second, got, "of 32, the last four are 7, 8, 9 and 10: the 29th")
 }
+
+// Between taking its place and having a context to be ended by, a call can be condemned with the others.
+func TestACallThatIsCondemnedBeforeItBeginsEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	u, err := New(Options{Name: "model", Endpoints: []Endpoint{{Name: "a"}}})
+	well(t, err)
+	v, err := u.enter()
+	well(t, err)
+	u.mu.Lock()
+	u.endpoints[0].condemn(1, time.Second)
+	u.unlock()
+	again, err := u.visit(t.Context(), v, func(ctx context.Context, _ Call) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	wrongly(t, err, ErrSilent)
+	is(t, true, again)
+	u.leave()
+	well(t, u.empty())
+}
