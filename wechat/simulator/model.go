@@ -87,7 +87,7 @@ const maxBreakers = 1024
 type story struct {
 	mu   sync.Mutex
 	seen map[breaker]UpstreamEndpoint
-	told []Transition                    // newest last
+	told []Transition // newest last
 }
 
 // breaker names one.

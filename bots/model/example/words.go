@@ -52,7 +52,9 @@ func (a asked) in(chinese, english string) string {
 
 var (
 	asksMemory = regexp.MustCompile(`(?i)(刚才|之前|上一?句).*(说|问)|我说(了|过)什么|what did i (just )?(say|ask)`)
-	asksStory  = regexp.MustCompile(`(?i)长故事|长一?点的故事|^long$|\blong (story|answer)\b`)
+	// placeholder stands in the conversation for what is no text, e.g. [图片].
+	placeholder = regexp.MustCompile(`^\[[^\[\]]+\]$`)
+	asksStory   = regexp.MustCompile(`(?i)长故事|长一?点的故事|^long$|\blong (story|answer)\b`)
 )
 
 // answer is what the example says.
@@ -110,7 +112,7 @@ func (a asked) pictures() string {
 		each = append(each, fmt.Sprintf(a.in("%s，%s", "%s, %s"), p.kind, size(p.size)))
 	}
 	list := fmt.Sprintf(a.in("收到 %d 张图片：%s。", "Got pictures, %d: %s."), len(each), strings.Join(each, a.in("；", "; ")))
-	if a.question == "" {
+	if a.question == "" || placeholder.MatchString(a.question) {
 		return list
 	}
 	return list + fmt.Sprintf(a.in("您还说了“%s”。", " You also said “%s”."), quote(a.question))

@@ -90,6 +90,9 @@ func TestImages(t *testing.T) {
 	if h := c.hear(nil, user(parts(inline, "这是什么"))); !strings.Contains(h.text, "收到 1 张图片：image/png，1.2 KB。") || !strings.Contains(h.text, "“这是什么”") {
 		t.Errorf("an inline picture: %q %s", h.text, h.failure)
 	}
+	if h := c.hear(nil, user(parts(inline, "[图片]"))); strings.Contains(h.text, "“") {
+		t.Errorf("a picture with its placeholder: %q", h.text)
+	}
 	if h := c.hear(nil, user(parts("https://pic.example/1.jpg", ""))); !strings.Contains(h.text, "没有去取") || strings.Contains(h.text, "“") {
 		t.Errorf("an address: %q %s", h.text, h.failure)
 	}

@@ -99,11 +99,12 @@ function drawControls() {
 }
 
 function drawKnobs() {
-  for (const { name, show } of sliders) {
+  for (const { name, max, show } of sliders) {
     const input = byId('model-knobs').querySelector(`[data-knob="${name}"]`);
     const value = model.knobs[name];
     const word = value === 0 ? '0' : show(value);
     if (Number(input.value) !== value) input.value = value; // beyond the slider's end it stands at the end
+    input.style.setProperty('--filled', `${Math.min(100, (value / max) * 100)}%`);
     input.setAttribute('aria-valuetext', word);
     write(input.nextElementSibling, word);
   }
@@ -134,9 +135,9 @@ function drawUpstreams() {
 
 function row(b) {
   const { node, name, in_flight, max_in_flight } = b.upstream;
-  const facts = [b.failures && b.state === 'closed' ? t('upstreams.failures', b.failures) : '', retry(b), t('upstreams.places', in_flight, max_in_flight)];
+  const facts = [b.name, b.failures && b.state === 'closed' ? t('upstreams.failures', b.failures) : '', retry(b), t('upstreams.places', in_flight, max_in_flight)];
   return el('li', { class: 'upstream', 'data-upstream': name, 'data-node': node, 'data-state': b.state, title: b.last_error },
-    el('span', { class: 'name' }, [node, name].filter(Boolean).join(' · '), el('small', {}, b.name)),
+    el('span', { class: 'name' }, [node, name].filter(Boolean).join(' · ')),
     el('span', { class: `breaker ${b.state}` }, t(`breaker.${b.state}`), el('small', {}, t('upstreams.since', moment(b.since)))),
     el('small', { class: 'facts' }, facts.filter(Boolean).join(' · ')),
     b.state !== 'closed' && b.last_error ? el('small', { class: 'error' }, b.last_error) : null);
