@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -268,6 +269,9 @@ type omitted struct {
 // oldest half of the history, again and again. A request that is too large even so is the request's own fault.
 func (r request) body(limit int) ([]byte, omitted, error) {
 	var out omitted
+	if m := r.Message.Media; limit > 0 && m != nil && base64.StdEncoding.EncodedLen(len(m.Data)) > limit {
+		r, out.media = r.withoutMedia(), true // not even written
+	}
 	for {
 		data, err := json.Marshal(r)
 		if err != nil {
@@ -278,9 +282,7 @@ func (r request) body(limit int) ([]byte, omitted, error) {
 		}
 		switch {
 		case r.Message.Media != nil && len(r.Message.Media.Data) > 0:
-			bare := *r.Message.Media
-			bare.Data, bare.ContentType, bare.Missing = nil, "", missingTooLarge
-			r.Message.Media, out.media = &bare, true
+			r, out.media = r.withoutMedia(), true
 		case len(r.History) > 0:
 			drop := (len(r.History) + 1) / 2
 			r.History = r.History[drop:]
@@ -292,4 +294,12 @@ func (r request) body(limit int) ([]byte, omitted, error) {
 				len(data), limit)}
 		}
 	}
+}
+
+// withoutMedia is the request without the media's bytes.
+func (r request) withoutMedia() request {
+	bare := *r.Message.Media
+	bare.Data, bare.ContentType, bare.Missing = nil, "", missingTooLarge
+	r.Message.Media = &bare
+	return r
 }

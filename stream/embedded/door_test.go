@@ -49,7 +49,7 @@ func TestDoorLetsBotsServe(t *testing.T) {
 		if err := bot.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		large := strings.Repeat("x", 5<<20) // a picture
+		large := strings.Repeat("x", 2<<20) // a picture
 		for subject, body := range map[string]string{"hy.bot.parrot": large, "$SRV.PING.parrot": ""} {
 			answers, err := engine.SubscribeSync("hy.reply.1." + strings.TrimPrefix(subject, "$"))
 			if err != nil {
