@@ -29,7 +29,8 @@ func Rules(delay time.Duration) string {
 const (
 	ThinkingText    = "还在想，请稍后再来。"
 	NotReceivedText = "没有收到，请再发送一次。"
-	ReplyTexts      = "    reply: {thinking: " + ThinkingText + ", not_received: " + NotReceivedText + "}\n"
+	UnavailableText = "【忙】请稍后再问一次。"
+	ReplyTexts      = "    reply: {thinking: " + ThinkingText + ", not_received: " + NotReceivedText + ", unavailable: " + UnavailableText + "}\n"
 )
 
 var answerName = regexp.MustCompile(`《([^》]*)》`)

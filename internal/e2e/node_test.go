@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,7 +50,11 @@ type settings struct {
 	partitions int    // 8 where 0
 	rules      string // the rules file
 	account    string // more lines of the account, indented by four
+	chain      string // the account's bots; rules where empty
 	accounts   string // all accounts, in place of the one that tests have otherwise
+	bots       string // more bots, indented by two
+	nats       string // address of an outside NATS; empty: the embedded one
+	id         string // of the node; e2e where empty
 	limits     string // limits of the configuration; off where empty: the loads of these tests write faster than people may
 	more       string // more top-level keys
 }
@@ -58,33 +63,26 @@ type settings struct {
 func newNode(t *testing.T, s settings) *node {
 	t.Helper()
 	n := &node{t: t, dir: t.TempDir(), callback: freeAddress(t), admin: freeAddress(t)}
-	if s.level == "" {
-		s.level = "info"
-	}
-	if s.logBytes == "" {
-		s.logBytes = "64MiB"
-	}
-	if s.partitions == 0 {
-		s.partitions = partitions
-	}
-	if s.limits == "" {
-		s.limits = "{user_rate: 0, account_rate: 0}"
-	}
+	s.level, s.logBytes, s.partitions = cmp.Or(s.level, "info"), cmp.Or(s.logBytes, "64MiB"), cmp.Or(s.partitions, partitions)
+	s.limits = cmp.Or(s.limits, "{user_rate: 0, account_rate: 0}")
 	if s.accounts == "" {
-		s.accounts = accountText("demo", testAppID) + s.account
+		s.accounts = accountText("demo", testAppID, s.chain) + s.account
 	}
-	text := fmt.Sprintf(`node: {id: e2e, data_dir: data}
+	text := fmt.Sprintf(`node: {id: %s, data_dir: data}
 listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
 admin: {token: %s}
-nats: {durability: %s, max_bytes: %s, keep_settled: 1h}
+nats: {url: %q, durability: %s, max_bytes: %s, keep_settled: 1h}
 state: {max_bytes: 256MiB}
 cluster: {partitions: %d}
-bots: {rules: {type: rules, file: rules.yaml}}
+bots:
+  rules: {type: rules, file: rules.yaml}
+%s
 limits: %s
 log: {level: %s, format: json}
 accounts:
 %s
-%s`, n.callback, n.admin, testAdminToken, s.durability, s.logBytes, s.partitions, s.limits, s.level, s.accounts, s.more)
+%s`, cmp.Or(s.id, "e2e"), n.callback, n.admin, testAdminToken, s.nats, s.durability, s.logBytes, s.partitions, s.bots, s.limits, s.level,
+		s.accounts, s.more)
 	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -93,10 +91,10 @@ accounts:
 	return n
 }
 
-// accountText is what every account of these tests has in a configuration.
-func accountText(id, appID string) string {
-	return fmt.Sprintf("  - id: %s\n    app_id: %s\n    original_id: %s\n    token: %s\n    encoding_aes_key: %s\n    bot: [rules]\n",
-		id, appID, testOriginalID, testToken, testAESKey)
+// accountText is what every account of these tests has in a configuration. chain are its bots; rules where empty.
+func accountText(id, appID, chain string) string {
+	return fmt.Sprintf("  - id: %s\n    app_id: %s\n    original_id: %s\n    token: %s\n    encoding_aes_key: %s\n    bot: [%s]\n",
+		id, appID, testOriginalID, testToken, testAESKey, cmp.Or(chain, "rules"))
 }
 
 // platform is a simulated WeChat on which the node's account is registered. It lives as long as the test.

@@ -22,9 +22,10 @@ const testAppSecret = "e2eSecretHt62pLq9Zx4"
 // official is one Official Account as the engine is configured for it and as WeChat's side has it.
 type official struct {
 	id      string
-	push    bool // the engine's customer_service
-	noRight bool // WeChat's side does not allow it
-	quota   int  // customer-service messages a day, where it is not WeChat's usual number
+	push    bool   // the engine's customer_service
+	noRight bool   // WeChat's side does not allow it
+	quota   int    // customer-service messages a day, where it is not WeChat's usual number
+	chain   string // its bots; rules where empty
 	more    string
 }
 
@@ -39,19 +40,19 @@ type desk struct {
 // newDesk writes the configuration and opens the platform with its API. The node does not run yet.
 func newDesk(t *testing.T, rules string, accounts ...official) *desk {
 	t.Helper()
-	return newDeskAt(t, freeAddress(t), rules, accounts...)
+	return newDeskWith(t, settings{durability: "disk", rules: rules}, accounts...)
 }
 
-// newDeskAt is newDesk with the API's address given; nobody serves it where the platform's own is another one.
-func newDeskAt(t *testing.T, api, rules string, accounts ...official) *desk {
+// newDeskWith is newDesk with other settings.
+func newDeskWith(t *testing.T, s settings, accounts ...official) *desk {
 	t.Helper()
-	d := &desk{api: api}
+	d := &desk{api: freeAddress(t)}
 	var text strings.Builder
 	var there []simulator.Account
 	for i, a := range accounts {
 		appID := fmt.Sprintf("wx5f0c2a9be17d%04d", i)
-		text.WriteString(accountText(a.id, appID) + checker.ReplyTexts + a.more)
-		fmt.Fprintf(&text, "    app_secret: %s\n    api_base: http://%s\n    customer_service: %v\n", testAppSecret, api, a.push)
+		text.WriteString(accountText(a.id, appID, a.chain) + checker.ReplyTexts + a.more)
+		fmt.Fprintf(&text, "    app_secret: %s\n    api_base: http://%s\n    customer_service: %v\n", testAppSecret, d.api, a.push)
 		var daily map[string]int
 		if a.quota > 0 {
 			daily = map[string]int{simulator.CallCustomSend: a.quota}
@@ -61,7 +62,8 @@ func newDeskAt(t *testing.T, api, rules string, accounts ...official) *desk {
 			AppSecret: testAppSecret, CustomerService: a.push && !a.noRight,
 		})
 	}
-	d.node = newNode(t, settings{durability: "disk", rules: rules, accounts: text.String()})
+	s.accounts = text.String()
+	d.node = newNode(t, s)
 	for i := range there {
 		there[i].CallbackURL = "http://" + d.callback + "/wechat/callback/" + there[i].ID
 	}
