@@ -151,6 +151,7 @@ func TestEnvironmentOfBots(t *testing.T) {
 			"environment HONGYAN_BOTS_KEYED_API_KEY_FILE: error: bots.keyed.api_key_file: the secret is given twice, here and as HONGYAN_BOTS_KEYED_API_KEY"},
 		{"HONGYAN_BOTS_KEYED_API_KEY_FILE=nowhere", "environment HONGYAN_BOTS_KEYED_API_KEY_FILE: error: bots.keyed.api_key_file: cannot read the secret's file"},
 		{"HONGYAN_BOTS_KEYED_TEMPERATURE=warm", `environment HONGYAN_BOTS_KEYED_TEMPERATURE: error: bots.keyed.temperature: "warm" is not a number`},
+		{"HONGYAN_BOTS_KEYED_TEMPERATURE=nan", `environment HONGYAN_BOTS_KEYED_TEMPERATURE: error: bots.keyed.temperature: "nan" is not a number`},
 		{"HONGYAN_BOTS_KEYED_TEMPERATURE=3", "environment HONGYAN_BOTS_KEYED_TEMPERATURE: error: bots.keyed.temperature: 3 is out of range"},
 		{"HONGYAN_BOTS_KEYED_TIMEOUT=0", "environment HONGYAN_BOTS_KEYED_TIMEOUT: error: bots.keyed.timeout: 0s is out of range"},
 		{"HONGYAN_BOTS_KEYED_BREAKER_SILENCE=4", "add the unit: 4ms, 4s, 4m"},
