@@ -347,6 +347,33 @@ func TestProbesThatShareAPlaceFailTogether(t *testing.T) {
 	})
 }
 
+func TestProbesThatShareAPlaceAreOneSuccess(t *testing.T) {
+	stage(t, func(o *Options) { o.Breaker.Probes = 2 }, func(s *scene) {
+		s.fail(2)
+		time.Sleep(11 * time.Second)
+		first := s.start(s.Context(), after(13*time.Second, nil))
+		ctx, cancel := context.WithCancel(s.Context())
+		s.hang(ctx) // the other place
+		time.Sleep(5 * time.Second)
+		cancel()
+		synctest.Wait()
+		s.start(s.Context(), func(_ context.Context, c Call) error { // it is taken again, by one that speaks
+			for range 20 {
+				time.Sleep(time.Second)
+				c.Alive()
+			}
+			return nil
+		})
+		time.Sleep(6 * time.Second)
+		second := s.start(s.Context(), after(time.Second, nil)) // beside the first
+		well(t, <-second)
+		well(t, <-first)
+		is(t, "half_open", s.state(0), "two places must succeed")
+		s.calls.Wait()
+		is(t, "closed", s.state(0))
+	})
+}
+
 func TestAProbeThatSpeaksKeepsItsPlace(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		s.fail(2)

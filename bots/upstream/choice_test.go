@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -224,6 +225,20 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%v, want something about %q", err, want)
 		}
 	}
+}
+
+func TestStatusAsOperatorsGetIt(t *testing.T) {
+	stage(t, endpoints(2, 0), func(s *scene) {
+		s.asks(2, 0)
+		began := time.Now()
+		got, err := json.Marshal(s.Status())
+		well(t, err)
+		want := fmt.Sprintf(`{"name":"model","max_in_flight":100,"in_flight":0,"endpoints":[`+
+			`{"name":"a","state":"open","since":%q,"retry_at":%q,"weight":2,"failures":2,"last_error":"failed"},`+
+			`{"name":"b","state":"closed","since":%q,"weight":0,"failures":0}]}`,
+			began.Format(time.RFC3339Nano), began.Add(10*time.Second).Format(time.RFC3339Nano), began.Format(time.RFC3339Nano))
+		is(t, want, string(got))
+	})
 }
 
 func TestUpstreamsShareOneRegistry(t *testing.T) {

@@ -112,7 +112,7 @@ func (p plan) run(ctx context.Context, u *Upstream, inside *atomic.Int32, crowde
 	}()
 	return u.Do(ctx, func(ctx context.Context, c Call) error {
 		defer inside.Add(-1)
-		if inside.Add(1) > int32(u.places) { //nolint:gosec // a handful
+		if inside.Add(1) > int32(u.places) {
 			crowded.Store(true)
 		}
 		return p.call(ctx, c)

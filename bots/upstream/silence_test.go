@@ -62,10 +62,6 @@ func TestSilenceIsNotATurnsCancellation(t *testing.T) {
 	})
 }
 
-func contextOver(err error) bool {
-	return judge(context.Background(), context.Background(), err).result != "broken"
-}
-
 // The whole crowd goes on to the other endpoint, those that began a moment ago too, and its users get their answers.
 func TestASilentEndpointsCallsGoOnToAnother(t *testing.T) {
 	stage(t, endpoints(1, 0), func(s *scene) {
@@ -243,6 +239,86 @@ func TestAStreamThatStopsIsNoticed(t *testing.T) {
 	})
 }
 
+func TestALongStreamTeachesTheSilencesInItNotItsLength(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		for range 5 {
+			well(t, s.Do(s.Context(), func(_ context.Context, c Call) error {
+				for range 200 {
+					time.Sleep(100 * time.Millisecond)
+					c.Alive()
+				}
+				return nil
+			}))
+		}
+		usual, _ := s.endpoints[0].usual.silence()
+		is(t, 100*time.Millisecond, usual)
+	})
+}
+
+// A deadline that passes is nothing that the endpoint said, and neither is a sign of life of a call that is long over.
+func TestWhatIsNoSignOfLife(t *testing.T) {
+	for name, c := range map[string]func(s *scene, late func()){
+		"a deadline": func(s *scene, _ func()) {
+			ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+			defer cancel()
+			s.hang(ctx)
+			<-ctx.Done()
+		},
+		"a turn that is cancelled": func(s *scene, _ func()) {
+			ctx, cancel := context.WithCancel(s.Context())
+			s.hang(ctx)
+			time.Sleep(time.Second)
+			cancel()
+		},
+		"a call that is over": func(_ *scene, late func()) {
+			time.Sleep(time.Second)
+			late()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stage(t, func(o *Options) { o.Breaker.Failures = 100 }, func(s *scene) {
+				s.train(10, 500*time.Millisecond)
+				var late func()
+				well(t, s.Do(s.Context(), func(_ context.Context, c Call) error { late = c.Alive; return nil }))
+				hung := s.crowdOf(crowd)
+				for range 5 {
+					c(s, late)
+				}
+				synctest.Wait()
+				is(t, "open", s.state(0))
+				wrongly(t, <-hung[0], ErrSilent)
+			})
+		})
+	}
+}
+
+func TestProbesAreNotJudged(t *testing.T) {
+	stage(t, func(o *Options) { o.Breaker.Probes = 3 }, func(s *scene) {
+		s.train(10, 500*time.Millisecond)
+		s.fail(2)
+		time.Sleep(11 * time.Second)
+		for range 3 {
+			s.start(s.Context(), after(20*time.Second, nil))
+		}
+		s.calls.Wait()
+		is(t, "closed", s.state(0))
+	})
+}
+
+func TestWhereNobodyWatchesFailuresCountAllTheSame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u, err := New(Options{Name: "model", Endpoints: []Endpoint{{Name: "a"}}, Breaker: Settings{Failures: 1}})
+		well(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		well(t, u.Run(ctx))
+		time.Sleep(time.Minute)
+		wrongly(t, u.Do(t.Context(), func(context.Context, Call) error { return errBoom }), errBoom)
+		is(t, "open", u.Status().Endpoints[0].State)
+	})
+}
+
 func TestTwoPlacesAreACrowdWhereThereAreNoMore(t *testing.T) {
 	stage(t, func(o *Options) { o.MaxInFlight = 2 }, func(s *scene) {
 		s.train(10, 500*time.Millisecond)
@@ -293,6 +369,7 @@ func TestCallsLeftOverFromAnOutageCondemnNobody(t *testing.T) {
 		well(t, s.ask(nil))
 		time.Sleep(time.Minute)
 		is(t, "closed", s.state(0))
+		is(t, 10, s.Status().InFlight, "and they may still come")
 		cut()
 	})
 }
