@@ -87,33 +87,32 @@ func TestDevModel(t *testing.T) {
 	}
 	eventually(t, 5*time.Second, "the breaker is open", func() bool { return d.model().breakers()[""] == "open" })
 	before := d.model().Stats
-	wants("u3", "还在吗", "抱歉")
-	wants("u3", "你好", "您好！")
+	wants("u1", "还在吗", "抱歉")
+	wants("u1", "你好", "您好！")
 	if after := d.model().Stats; after != before && d.model().breakers()[""] == "open" && len(d.model().Transitions) == 1 {
 		t.Errorf("behind an open breaker the model was asked: %+v, then %+v", before, after)
 	}
 
 	d.turn(`{"down": false}`)
-	eventually(t, 30*time.Second, "the breaker closes again", func() bool {
-		d.chat("u4", "好了吗")
-		return d.model().breakers()[""] == "closed"
-	})
+	eventually(t, 20*time.Second, "the breaker lets a probe through", func() bool { return d.model().breakers()[""] == "half_open" })
+	wants("u2", "好了吗", "示例模型")
+	eventually(t, 5*time.Second, "the breaker is closed", func() bool { return d.model().breakers()[""] == "closed" })
 	told := make(map[string]bool)
 	for _, c := range d.model().Transitions {
 		told[c.To] = true
 	}
-	if !told["open"] || !told["closed"] {
+	if !told["open"] || !told["half_open"] || !told["closed"] {
 		t.Errorf("the page tells of %v", d.model().Transitions)
 	}
-	wants("u5", "现在呢", "示例模型")
+	wants("u1", "现在呢", "示例模型")
 
 	d.turn(`{"hang": true}`)
 	asked := d.model().Stats.Requests
-	id := d.say("u5", "请稍等")
+	id := d.say("u1", "请稍等")
 	eventually(t, 10*time.Second, "the model has the question", func() bool { return d.model().Stats.Requests > asked })
 	d.turn(`{"hang": false}`)
 	eventually(t, 20*time.Second, "the question that hung is answered", func() bool {
-		b := d.bubbles("u5")[id]
+		b := d.bubbles("u1")[id]
 		return b.Done && b.Answer != nil && strings.Contains(b.Answer.Content, "请稍等")
 	})
 }

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hongyan/bots/model/example"
+	"hongyan/internal/checker"
+)
+
+// talkers are the users of each account who talk with the model in these tests.
+const talkers = 6
+
+// talk is a conversation of many users with the model, over nodes that die.
+type talk struct {
+	*desk
+	model *model
+	asked map[string][]string // names of the questions, by user, in order
+}
+
+func (c *talk) accounts() []string { return []string{"push", "plain"} }
+
+func (c *talk) talker(account string, u int) string { return fmt.Sprintf("o%sTalker-%02d", account, u) }
+
+// all lets every user ask one question and returns when each has its answer, with what happens meanwhile.
+func (c *talk) all(part string, meanwhile func()) {
+	c.t.Helper()
+	for _, account := range c.accounts() {
+		for u := range talkers {
+			openID := c.talker(account, u)
+			name := fmt.Sprintf("%s-%s-%02d", part, account, u)
+			c.asked[openID] = append(c.asked[openID], name)
+			c.ask(account, openID, name)
+		}
+	}
+	meanwhile()
+	c.wait()
+	eventually(c.t, 30*time.Second, "each user has an answer", func() bool {
+		_, named := c.named()
+		for _, names := range c.asked {
+			if named.Model[names[len(names)-1]] == "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// thinking returns when the model has every question of this moment at once.
+func (c *talk) thinking() {
+	c.t.Helper()
+	eventually(c.t, 20*time.Second, "the model has all questions", func() bool {
+		return c.model.Stats().InFlight == int64(talkers*len(c.accounts()))
+	})
+}
+
+// judge: each question has one answer, and each request showed the model the whole conversation before it: every question and every answer
+// once, in order, the answers as the user saw them. It returns how many requests there were for each question.
+func (c *talk) judge() (requests map[string]int) {
+	c.t.Helper()
+	found, named := c.named()
+	accept(c.t, found)
+	if len(named.Sorry) > 0 {
+		c.t.Errorf("%d users got the apology: %v", len(named.Sorry), named.Sorry)
+	}
+	owner := make(map[string]string)
+	for openID, names := range c.asked {
+		for _, name := range names {
+			owner[name] = openID
+		}
+	}
+	requests = make(map[string]int)
+	for _, p := range c.model.prompts() {
+		name := checker.Name(p.question())
+		requests[name]++
+		names := c.asked[owner[name]]
+		var want []said
+		for _, before := range names[:max(slices.Index(names, name), 0)] {
+			want = append(want, said{"user", checker.Question(before)}, said{"assistant", named.Model[before]})
+		}
+		want = append(want, said{"user", checker.Question(name)})
+		if !slices.Equal(p.Said, want) {
+			c.t.Errorf("for %s the model saw:\n%s\ninstead of:\n%s", name, lines(p.Said), lines(want))
+		}
+	}
+	return requests
+}
+
+func lines(all []said) string {
+	var b strings.Builder
+	for _, s := range all {
+		fmt.Fprintf(&b, "  %s: %.60s\n", s.Role, s.Content)
+	}
+	return b.String()
+}
+
+// TestModelSurvivesKill kills the node while the model answers many users at once, before its first word and in the middle of them. After each
+// kill the model is asked again, every question gets one answer, and the conversation has no hole and nothing twice.
+func TestModelSurvivesKill(t *testing.T) {
+	realProcess(t)
+	rounds := 3
+	if *long {
+		rounds = 20
+	}
+	chance := seeded(t)
+	slow := example.Knobs{Delay: 700 * time.Millisecond, PerToken: 20 * time.Millisecond}
+	m := openModel(t, example.Knobs{})
+	const chain, more = "rules, model", "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n"
+	d := newDeskWith(t, settings{durability: "disk", rules: modelRules, bots: m.bot(", context_tokens: 100000")},
+		official{id: "push", push: true, chain: chain, more: more}, official{id: "plain", chain: chain, more: more})
+	d.openAPI()
+	d.startReady()
+	c := &talk{desk: d, model: m, asked: make(map[string][]string)}
+	for k := range rounds {
+		m.turn(example.Knobs{})
+		c.all(fmt.Sprintf("calm%d", k), func() {})
+		m.turn(slow)
+		c.all(fmt.Sprintf("kill%d", k), func() {
+			c.thinking()
+			pause(t, time.Duration(chance.Int64N(int64(1200*time.Millisecond))))
+			d.kill()
+			d.startReady()
+		})
+	}
+	if letters := d.letters(); len(letters) > 0 {
+		t.Errorf("dead letters for which there is no reason here: %+v", letters)
+	}
+	again := 0
+	for name, n := range c.judge() {
+		killed := strings.HasPrefix(name, "kill")
+		if n > 2 || n > 1 && !killed {
+			t.Errorf("the model was asked %d times for %s", n, name)
+		}
+		if n == 2 {
+			again++
+		}
+	}
+	t.Logf("%d kills: the model was asked again for %d of %d questions", rounds, again, rounds*talkers*2)
+	if again < rounds*talkers*2*3/4 {
+		t.Errorf("%d kills in mid-answer, and the model was asked again only for %d questions: the kills show too little", rounds, again)
+	}
+}
