@@ -279,7 +279,7 @@ func (costly) Answer(_ context.Context, req *bots.Request) (bots.Response, error
 	return bots.Response{Handled: true, Answers: []*messages.Answer{bots.Text("at hand")}, Tokens: 5}, nil
 }
 
-// A bot may start the conversation afresh: what was said and noted before is gone for the next turn, and this one begins the new one.
+// A bot may start the conversation afresh: what was said and noted before is gone for the next turn.
 func TestForget(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start()
@@ -289,8 +289,8 @@ func TestForget(t *testing.T) {
 		w.deliver(w.message("u1", "1", "note"))
 		w.deliver(w.message("u1", "2", "/new"))
 		w.deliver(w.message("u1", "3", "hello"))
-		w.wantSaid("u1", "/new", "hello")
-		if len(w.bot.last.History) != 2 || len(w.bot.last.Session) != 0 {
+		w.wantSaid("u1", "hello")
+		if len(w.bot.last.History) != 0 || len(w.bot.last.Session) != 0 {
 			t.Errorf("the next turn saw %v, %v", w.bot.last.History, w.bot.last.Session)
 		}
 	})

@@ -56,7 +56,7 @@ type Response struct {
 	HandOver *HandOver
 	// Session holds values to set; an empty value removes its key.
 	Session map[string]string
-	// Forget starts the conversation afresh before this turn is noted: its history and the session values of all links.
+	// Forget ends the conversation: its history, this turn's part in it, and the session values of all links. Session is set behind it.
 	Forget bool
 	// Tokens is how many model tokens the turn cost. It counts beside an error too.
 	Tokens int64

@@ -83,7 +83,7 @@ type Said struct {
 	Answers []*messages.Answer // in order; none: deliberate silence
 	Session map[string]string  // values to set; an empty one removes its key
 
-	Forget   bool     // the conversation starts afresh with this message
+	Forget   bool     // the conversation starts afresh behind this message
 	Tokens   int64    // model tokens that the turn cost
 	Upstream Upstream // how the remote bots fared
 }
@@ -106,13 +106,14 @@ func (s State) Turn(in *messages.Inbound, a Arrival, said Said, limits Limits, n
 	// mark may have been lost with an activation that wrote nothing after it.
 	next = next.settleAll().recall(limits, now)
 	next = next.fared(said.Upstream, limits, now).spend(said.Tokens, now)
-	if said.Forget {
-		next = next.afresh()
-	}
 	if slices.ContainsFunc(said.Answers, func(a *messages.Answer) bool { return a.GetTransfer() != nil }) || !next.owesHandOver(limits, now) {
 		next.HandOver = nil
 	}
-	next = next.converse(in, said, limits, now)
+	if said.Forget {
+		next = next.afresh(said, now)
+	} else {
+		next = next.converse(in, said, limits, now)
+	}
 	next = next.apply(a).granted(in.GetKind(), a, now)
 	next.Counts.Turns++
 	switch in.GetKind() {
@@ -355,9 +356,9 @@ func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time
 	return s
 }
 
-// afresh forgets the conversation and what the bots noted in it.
-func (s State) afresh() State {
-	s.Turns, s.Session, s.LastMS = nil, nil, 0
+// afresh forgets the conversation and what the bots noted in it. The message that asked for that is no part of the new one.
+func (s State) afresh(said Said, now time.Time) State {
+	s.Turns, s.Session, s.LastMS = nil, patched(nil, said.Session), now.UnixMilli()
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"hongyan/bots/model/prose"
 	"hongyan/bots/upstream"
 )
 
@@ -72,7 +73,7 @@ func finished(r reply, tools bool) (reply, error) {
 	case "insufficient_system_resource", "error":
 		return reply{}, broken(errInterrupted)
 	}
-	r.text = unthink(r.text)
+	r.text = prose.Unthink(r.text)
 	if len(r.calls) > 0 && tools {
 		return r, nil
 	}
@@ -81,7 +82,7 @@ func finished(r reply, tools bool) (reply, error) {
 	}
 	r.calls = nil
 	whole := r.text
-	if r.text = plain(whole); r.text == "" {
+	if r.text = prose.Plain(whole); r.text == "" {
 		r.text = strings.TrimSpace(whole)
 	}
 	switch {

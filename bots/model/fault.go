@@ -58,22 +58,25 @@ type complaint struct {
 
 func newStatusError(status int, header http.Header, body []byte) *statusError {
 	e := &statusError{status: status, retryAfter: header.Get("Retry-After")}
-	e.parse(body)
+	e.parse(body, deepest)
 	return e
 }
 
 // newStreamError is the error that came in the midst of a stream. Its code may be an HTTP status.
 func newStreamError(data json.RawMessage) *statusError {
 	e := &statusError{}
-	e.parse(data)
+	e.parse(data, deepest)
 	if status, err := strconv.Atoi(e.code); err == nil && status >= 400 && status <= 599 {
 		e.status = status
 	}
 	return e
 }
 
+// deepest is how deep an error may stand within an error: gateways wrap what they got.
+const deepest = 3
+
 // parse reads what it can of a complaint; what is none leaves the status to speak for itself.
-func (e *statusError) parse(data []byte) {
+func (e *statusError) parse(data []byte, depth int) {
 	if text, ok := scalar(data); ok {
 		e.words = strings.ToLower(text)
 		return
@@ -82,8 +85,8 @@ func (e *statusError) parse(data []byte) {
 	if json.Unmarshal(data, &c) != nil {
 		return
 	}
-	if isError(c.Error) {
-		e.parse(c.Error)
+	if isError(c.Error) && depth > 0 {
+		e.parse(c.Error, depth-1)
 		return
 	}
 	said := []string{}
@@ -134,7 +137,10 @@ func scalar(data json.RawMessage) (string, bool) {
 	if data[0] == '"' {
 		return text, json.Unmarshal(data, &text) == nil
 	}
-	return string(data), data[0] >= '0' && data[0] <= '9'
+	if data[0] < '0' || data[0] > '9' {
+		return "", false
+	}
+	return string(data), true
 }
 
 // malformed tells a status for which the request itself may be to blame.
@@ -178,8 +184,8 @@ func (e *statusError) denied() bool {
 
 // refused are words with which endpoints say that they do not take a field at all, as opposed to its value.
 func (e *statusError) refused() bool {
-	return e.says("not support", "unsupported", "unknown", "unrecognized", "unrecognised", "unexpected", "extra", "not permitted", "not allowed",
-		"not implemented")
+	return e.says("not support", "unsupported", "unknown", "unrecognized", "unrecognised", "unexpected", "extra", "not permitted",
+		"not allowed", "not implemented")
 }
 
 // quirk is what the endpoint does not take of a request; 0 where it is nothing of that kind.

@@ -12,7 +12,7 @@
 //	request.go    what is sent; wire.go what comes back, guarded; reply.go the stream put together
 //	fault.go      what a failure means for the endpoint
 //	tools.go      the tools' side of a round
-//	think.go, plain.go   reasoning left out, Markdown reduced
+//	prose/        reasoning left out, Markdown reduced
 //
 // Nothing of prompts, answers, arguments, keys or OpenIDs stands in its errors and logs.
 package model

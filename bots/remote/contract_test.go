@@ -380,3 +380,34 @@ func same(t *testing.T, name string, got, want bots.Response) {
 		}
 	}
 }
+
+// The examples of a tool's contract.
+func TestGoldenTools(t *testing.T) {
+	t.Parallel()
+	golden(t, "tool-request.json", pretty(t, toolRequest{
+		V: Version, ID: "4f2d1c9be0a74c1f9d5a1b2c3d4e5f60.call_1", Tool: "weather", Arguments: json.RawMessage(`{"city": "北京"}`), Account: "demo",
+		User: "9f86d081884c7d65", DeadlineMS: 10_000,
+	}))
+	for name, want := range map[string]string{
+		"tool-request": "", "tool-response": `{"weather": "晴", "temperature": 12}`, "tool-response-error": ErrTool.Error() + ": 没有这个城市的天气",
+	} {
+		data, err := os.ReadFile(filepath.Join("testdata", "golden", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema, closed := strings.TrimSuffix(name, "-error"), name == "tool-request"
+		if err := validate(t, schemaOf(t, schema, closed), data); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if closed {
+			continue
+		}
+		got, err := toolResult(data)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

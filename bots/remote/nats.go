@@ -21,7 +21,7 @@ import (
 const SubjectPrefix = "hy.bot."
 
 // ReplyPrefix is where answers come back. Bots need the right to publish below it, and nothing else: with _INBOX.> they could write
-// into what the engine reads (docs/decisions/0018-remote-bots.md).
+// into what the engine reads (docs/decisions/0019-remote-bots.md).
 const ReplyPrefix = "hy.reply."
 
 // The headers of a request.

@@ -1,11 +1,13 @@
-package model
+// Package prose makes of what a model writes what a person reads in WeChat: without reasoning, without marks of Markdown. It is a
+// package of its own so that it can be fuzzed without the client library, which takes minutes to build for that.
+package prose
 
 import (
 	"regexp"
 	"strings"
 )
 
-// plain is a text without the Markdown that WeChat would show raw. It is conservative: what is not surely Markdown stays, code blocks
+// Plain is a text without the Markdown that WeChat would show raw. It is conservative: what is not surely Markdown stays, code blocks
 // stay as they are but for their fences, and underscores always stay, since names have them.
 //
 //	# Title                    Title
@@ -15,7 +17,7 @@ import (
 //	* item, + item, > quote    - item, - item, quote
 //	| a | b | with a line |---|---| under it    a | b
 //	---                        an empty line
-func plain(text string) string {
+func Plain(text string) string {
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	out := make([]string, 0, len(lines))
 	fence := ""

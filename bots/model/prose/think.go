@@ -1,4 +1,4 @@
-package model
+package prose
 
 import "strings"
 
@@ -8,10 +8,10 @@ const (
 	closeThink = "</think>"
 )
 
-// unthink is an answer without its reasoning: everything within <think> and </think>, however often; from a <think> on that is never
+// Unthink is an answer without its reasoning: everything within <think> and </think>, however often; from a <think> on that is never
 // closed; and up to a </think> that was never opened, since the templates of some servers put the first tag into the prompt. A tag
 // right behind a backtick is talk about the tag.
-func unthink(text string) string {
+func Unthink(text string) string {
 	if !strings.Contains(text, openThink) && !strings.Contains(text, closeThink) {
 		return text
 	}
