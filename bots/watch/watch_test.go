@@ -117,6 +117,16 @@ func TestFollow(t *testing.T) {
 			{"much later", "-", true, time.Minute, "-"},
 			{"the same again", "old", true, 2 * settle, "-|old"},
 		},
+		"two signs of one change": {
+			{"a sign", "new", true, settle / 2, ""},
+			{"another, too early", "new", true, settle / 4, ""},
+			{"settled", "new", false, settle / 2, "new"},
+		},
+		"changed, changed back and changed again": {
+			{"changed", "new", true, settle / 4, ""},
+			{"changed back", "old", true, settle / 4, ""},
+			{"changed again", "new", true, 2 * settle, "new"},
+		},
 		"touched, or changed and changed back": {
 			{"touched", "old", true, time.Minute, ""},
 			{"changed", "new", true, settle / 2, ""},
