@@ -49,23 +49,18 @@ func (d *decoder) plain(n ast.Node, path string, depth int) any {
 	if n = d.resolve(n); n == nil || n.Type() == ast.NullType {
 		return nil
 	}
-	if _, ok := d.origin.spots[path]; !ok {
-		d.origin.spots[path] = d.spotOf(n)
-	}
 	switch t := n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 		pairs, _ := d.pairs(n, path)
 		out := make(map[string]any, len(pairs))
 		for _, p := range pairs {
-			at := join(path, keyText(p))
-			d.origin.spots[at] = d.tokenSpot(p.Key.GetToken())
-			out[keyText(p)] = d.plain(p.Value, at, depth+1)
+			out[keyText(p)] = d.plain(p.Value, join(path, keyText(p)), depth+1)
 		}
 		return out
 	case *ast.SequenceNode:
 		out := make([]any, 0, len(t.Values))
-		for i, element := range t.Values {
-			out = append(out, d.plain(element, fmt.Sprintf("%s[%d]", path, i), depth+1))
+		for i, one := range t.Values {
+			out = append(out, d.plain(one, element(path, i), depth+1))
 		}
 		return out
 	case *ast.BoolNode:
@@ -87,7 +82,9 @@ func (d *decoder) plain(n ast.Node, path string, depth int) any {
 	default:
 		return scalarText(n)
 	}
-	d.fail(d.origin.fault(path, "JSON has no such number", "write a finite number, or put it in quotes"))
+	// A tree can be large: only the places of faults are looked up.
+	d.fail(d.origin.place(Fault{File: d.origin.file, Key: path, Message: "JSON has no such number",
+		Fix: "write a finite number, or put it in quotes"}, d.spotOf(n)))
 	return nil
 }
 
