@@ -35,7 +35,7 @@ func sent() *rapid.Generator[string] {
 		`{"choices":[{"delta":{"tool_calls":[{"index":9,"function":{"name":"a","arguments":"{"}},{"index":9,"function":{"arguments":"}"}}]}}]}`,
 		`{"choices":[{"index":1,"delta":{"content":"other"}}]}`, `{"usage":{"prompt_tokens":-1e300,"completion_tokens":1e300}}`,
 		`{"usage":{"prompt_tokens":2.0}}`, `{"error":{"code":[]}}`, `{"error":"no"}`, `{"error":null}`, `{"error":{"code":429}}`,
-	}), rapid.String()), -1), func(parts []string) string { return strings.Join(parts, "") })
+	}), rapid.String())), func(parts []string) string { return strings.Join(parts, "") })
 }
 
 // TestReadAnything finds that garbage never panics, that what is kept is bounded, and that it makes no difference in which pieces it
