@@ -124,7 +124,7 @@ func TestFollow(t *testing.T) {
 		},
 		"changed, changed back and changed again": {
 			{"changed", "new", true, settle / 4, ""},
-			{"changed back", "old", true, settle / 4, ""},
+			{"changed back", "old", true, 2 * settle, ""},
 			{"changed again", "new", true, 2 * settle, "new"},
 		},
 		"touched, or changed and changed back": {
