@@ -153,7 +153,8 @@ func (y *treasury) node(name string) (b *Budgets, stop func()) {
 }
 
 func startBudgets(
-	t *testing.T, ask func(context.Context, messages.User, proto.Message) (any, error), lines *logLines, name string, limit int64, stops *[]func(),
+	t *testing.T, ask func(context.Context, messages.User, proto.Message) (any, error), lines *logLines, name string, limit int64,
+	stops *[]func(),
 ) (b *Budgets, stop func()) {
 	t.Helper()
 	b, err := NewBudgets(BudgetOptions{

@@ -39,7 +39,8 @@ func (s *Sender) Fetch(ctx context.Context, account, mediaID string) (bots.Media
 	l := s.lines[account]
 	switch {
 	case l == nil || l.media == nil:
-		return bots.Media{}, fmt.Errorf("fetch media of account %s: it cannot call WeChat's API; it needs app_id and app_secret in the configuration", account)
+		return bots.Media{}, fmt.Errorf("fetch media of account %s: it cannot call WeChat's API; it needs app_id and app_secret in the configuration",
+			account)
 	case mediaID == "":
 		return bots.Media{}, fmt.Errorf("fetch media of account %s: the message names none", account)
 	}

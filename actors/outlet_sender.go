@@ -179,7 +179,7 @@ func newSenderMetrics(reg prometheus.Registerer) *senderMetrics {
 		}, []string{"account", "outcome"}),
 		fetches: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_media_fetches_total",
-			Help: "Files that bots wanted from WeChat, by result: ok, no_token, too_large, no_file, gave_up, broken, or the class of WeChat's error.",
+			Help: "Files that bots wanted from WeChat: ok, no_token, too_large, no_file, gave_up, broken, or the class of WeChat's error.",
 		}, []string{"account", "result"}),
 	}
 }

@@ -63,7 +63,8 @@ func TestOneAddressOverItsRate(t *testing.T) {
 			}
 		}
 		w := echo("203.0.113.7:4712") // another port is the same client
-		if w.Code != http.StatusServiceUnavailable || w.Body.Len() != 0 || w.Header().Get("Retry-After") != "1" || w.Header().Get("Connection") != "close" {
+		if w.Code != http.StatusServiceUnavailable || w.Body.Len() != 0 || w.Header().Get("Retry-After") != "1" ||
+			w.Header().Get("Connection") != "close" {
 			t.Errorf("over the rate: %d %q %v", w.Code, w.Body, w.Header())
 		}
 		push := pushCall(t, ModeSafe, testToken, testAESKey, textXML("1", "hello", time.Now()), time.Now())
@@ -121,25 +122,29 @@ func (c *countedBody) Read(p []byte) (int, error) {
 // Which requests are one client's.
 func TestClientsOfTheRate(t *testing.T) {
 	t.Parallel()
+	type client struct{ remote, forwarded string }
+	const ours = "10.0.0.0/8"
 	cases := []struct {
-		name                string
-		remote, forwarded   string
-		remote2, forwarded2 string
-		same                bool
-		proxies             string
+		name          string
+		first, second client
+		same          bool
+		proxies       string
 	}{
-		{name: "two clients behind one proxy", remote: "10.0.0.1:1", forwarded: "203.0.113.1", remote2: "10.0.0.1:1", forwarded2: "203.0.113.2", proxies: "10.0.0.0/8"},
-		{name: "one client through two proxies", remote: "10.0.0.1:1", forwarded: "203.0.113.1", remote2: "10.0.0.2:1", forwarded2: "203.0.113.1, 10.0.0.1", same: true, proxies: "10.0.0.0/8"},
-		{name: "what a client writes itself is nothing", remote: "10.0.0.1:1", forwarded: "1.1.1.1, 203.0.113.1", remote2: "10.0.0.1:1", forwarded2: "2.2.2.2, 203.0.113.1", same: true, proxies: "10.0.0.0/8"},
-		{name: "nobody trusts the peer", remote: "203.0.113.1:1", forwarded: "1.1.1.1", remote2: "203.0.113.1:1", forwarded2: "2.2.2.2", same: true},
-		{name: "a proxy that names nobody is the client", remote: "10.0.0.1:1", forwarded: "unknown", remote2: "10.0.0.1:2", forwarded2: "_hidden", same: true, proxies: "10.0.0.0/8"},
-		{name: "two of those", remote: "10.0.0.1:1", forwarded: "unknown", remote2: "10.0.0.2:1", forwarded2: "unknown", proxies: "10.0.0.0/8"},
-		{name: "one IPv6 network", remote: "[2001:db8::1]:1", remote2: "[2001:db8::ffff:0:0:2]:1", same: true},
-		{name: "two IPv6 networks", remote: "[2001:db8::1]:1", remote2: "[2001:db8:0:1::1]:1"},
-		{name: "IPv4 in IPv6", remote: "[::ffff:203.0.113.1]:1", remote2: "203.0.113.1:1", same: true},
-		{name: "two IPv4 in IPv6", remote: "[::ffff:203.0.113.1]:1", remote2: "[::ffff:203.0.113.2]:1"},
-		{name: "two IPv4 neighbours", remote: "203.0.113.1:1", remote2: "203.0.113.2:1"},
-		{name: "no addresses at all", remote: "@", remote2: "pipe", same: true},
+		{"two clients behind one proxy", client{"10.0.0.1:1", "203.0.113.1"}, client{"10.0.0.1:1", "203.0.113.2"}, false, ours},
+		{"one client through two proxies", client{"10.0.0.1:1", "203.0.113.1"}, client{"10.0.0.2:1", "203.0.113.1, 10.0.0.1"}, true, ours},
+		{
+			"what a client writes itself is nothing",
+			client{"10.0.0.1:1", "1.1.1.1, 203.0.113.1"}, client{"10.0.0.1:1", "2.2.2.2, 203.0.113.1"}, true, ours,
+		},
+		{"nobody trusts the peer", client{"203.0.113.1:1", "1.1.1.1"}, client{"203.0.113.1:1", "2.2.2.2"}, true, ""},
+		{"a proxy that names nobody is the client", client{"10.0.0.1:1", "unknown"}, client{"10.0.0.1:2", "_hidden"}, true, ours},
+		{"two of those", client{"10.0.0.1:1", "unknown"}, client{"10.0.0.2:1", "unknown"}, false, ours},
+		{"one IPv6 network", client{remote: "[2001:db8::1]:1"}, client{remote: "[2001:db8::ffff:0:0:2]:1"}, true, ""},
+		{"two IPv6 networks", client{remote: "[2001:db8::1]:1"}, client{remote: "[2001:db8:0:1::1]:1"}, false, ""},
+		{"IPv4 in IPv6", client{remote: "[::ffff:203.0.113.1]:1"}, client{remote: "203.0.113.1:1"}, true, ""},
+		{"two IPv4 in IPv6", client{remote: "[::ffff:203.0.113.1]:1"}, client{remote: "[::ffff:203.0.113.2]:1"}, false, ""},
+		{"two IPv4 neighbours", client{remote: "203.0.113.1:1"}, client{remote: "203.0.113.2:1"}, false, ""},
+		{"no addresses at all", client{remote: "@"}, client{remote: "pipe"}, true, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,11 +156,11 @@ func TestClientsOfTheRate(t *testing.T) {
 			b := newLimited(t, 0.001, proxies...)
 			h := handshakeCall(testToken, "echo", time.Now())
 			for i := range ipBurstMin + 1 {
-				if w := b.from(h, c.remote, c.forwarded); (w.Code == http.StatusOK) != (i < ipBurstMin) {
+				if w := b.from(h, c.first.remote, c.first.forwarded); (w.Code == http.StatusOK) != (i < ipBurstMin) {
 					t.Fatalf("request %d of the first: %d", i, w.Code)
 				}
 			}
-			if w := b.from(h, c.remote2, c.forwarded2); (w.Code != http.StatusOK) != c.same {
+			if w := b.from(h, c.second.remote, c.second.forwarded); (w.Code != http.StatusOK) != c.same {
 				t.Errorf("the second got %d; the same client: %v", w.Code, c.same)
 			}
 		})
