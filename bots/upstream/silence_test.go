@@ -358,6 +358,15 @@ func TestASlowProbeTeachesTheNewUsual(t *testing.T) {
 	})
 }
 
+func TestAFreakChangesNothing(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		s.train(recent, 500*time.Millisecond)
+		s.train(3, 20*time.Second)
+		usual, _ := s.endpoints[0].usual.silence()
+		is(t, 500*time.Millisecond, usual)
+	})
+}
+
 // Calls that hang since before the breaker opened say nothing about an endpoint that has recovered.
 func TestCallsLeftOverFromAnOutageCondemnNobody(t *testing.T) {
 	stage(t, nil, func(s *scene) {
