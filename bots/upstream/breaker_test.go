@@ -322,6 +322,18 @@ func TestAProbeThatHangsSharesItsPlaceAfterARest(t *testing.T) {
 	})
 }
 
+func TestACallFromBeforeSharesNoProbesPlace(t *testing.T) {
+	stage(t, nil, func(s *scene) {
+		ctx, cancel := context.WithCancel(s.Context())
+		s.hang(ctx)
+		s.fail(2)
+		time.Sleep(11 * time.Second)
+		s.hang(ctx)
+		wrongly(t, s.ask(nil), ErrOpen, "the probe is under way, and the call that hangs is none")
+		cancel()
+	})
+}
+
 func TestProbesThatShareAPlaceFailTogether(t *testing.T) {
 	stage(t, nil, func(s *scene) {
 		s.fail(2)

@@ -47,6 +47,11 @@ func TestAHungEndpointIsNoticedWithinFiveSeconds(t *testing.T) {
 		is(t, "fell silent: 3 calls waited, and nothing came for 4s", e.LastError)
 		s.counted(3, "hongyan_upstream_calls_total", "a", "silent", "model")
 		wrongly(t, s.ask(nil), ErrOpen)
+
+		time.Sleep(11 * time.Second)
+		well(t, s.ask(nil))
+		s.fail(4)
+		is(t, "closed", s.state(0), "it is judged as any other again")
 	})
 }
 
