@@ -160,8 +160,8 @@ func (a *answer) compose(in *chatRequest, reasoning bool) {
 // whole answers in one piece. The time that a stream takes between its tokens passes before it.
 func (a *answer) whole() fate {
 	last := a.now()
-	tokens := time.Duration(a.usage.CompletionTokens)
-	if how := a.wait(a.done, last, func(k Knobs) time.Duration { return k.PerToken * tokens }); how != goesOn {
+	all := func(k Knobs) time.Duration { return time.Duration(int64(k.PerToken) * int64(a.usage.CompletionTokens)) }
+	if how := a.wait(a.done, last, all); how != goesOn {
 		return how
 	}
 	text := strings.Join(a.words, "")

@@ -166,7 +166,7 @@ func (e *Endpoint) serveModels(w http.ResponseWriter, _ *http.Request) {
 		reset(w)
 		return
 	}
-	respond(w, http.StatusOK, struct {
+	_ = respond(w, http.StatusOK, struct { // whoever asked has gone
 		Object string  `json:"object"`
 		Data   []model `json:"data"`
 	}{"list", []model{{Model, "model", e.now().Unix(), "hongyan"}}})

@@ -328,8 +328,8 @@ func TestDelays(t *testing.T) {
 		k := Knobs{Delay: 7 * time.Second, PerToken: 100 * time.Millisecond}
 		set(t, e, k)
 		h := c.hear(streamed, user("你好"))
-		tokens := time.Duration(h.usage.CompletionTokens)
-		if h.first != k.Delay || h.elapsed != k.Delay+tokens*k.PerToken || tokens < 20 {
+		tokens := h.usage.CompletionTokens
+		if h.first != k.Delay || h.elapsed != k.Delay+time.Duration(tokens*int(k.PerToken)) || tokens < 20 {
 			t.Errorf("%d tokens: the first after %v, all after %v", tokens, h.first, h.elapsed)
 		}
 		if whole := c.hear(nil, user("你好")); whole.elapsed != h.elapsed {
@@ -415,9 +415,12 @@ func TestManyAtOnce(t *testing.T) {
 			}
 		}()
 	}
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
 	for i := 0; i < askers; {
 		for _, k := range []Knobs{{Down: true}, {Hang: true}, {BreakRate: 0.5}, {FailureRate: 0.5}, {PerToken: time.Microsecond}, {}} {
 			set(t, e, k)
+			<-pace.C
 			if s := e.Stats(); s.Requests != s.InFlight+s.Answered+s.Failed+s.Broken+s.Gone {
 				t.Errorf("the counts do not add up: %+v", s)
 			}
