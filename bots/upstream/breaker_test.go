@@ -54,6 +54,7 @@ func TestABreakerOpensAfterFailuresInARowAndProbesItsWayBack(t *testing.T) {
 		}
 		is(s, 1, strings.Count(s.said.String(), "level=WARN"), s.said)
 		is(s, 1, strings.Count(s.said.String(), "level=INFO"), s.said)
+		is(s, 1, strings.Count(s.said.String(), "down_for=11.499s"), s.said)
 		is(s, 0, strings.Count(s.said.String(), "boom"), "an error's text may hold anything, and is not logged")
 	})
 }
@@ -113,6 +114,18 @@ func TestABreakerOpensWhereHalfOfTheCallsInItsWindowFail(t *testing.T) {
 		is(s, "closed", s.state(0))
 		s.fail(1)
 		is(s, "open", s.state(0), "8 calls, 4 of which failed")
+	})
+}
+
+func TestAnOutageIsNotHeldAgainstWhoIsBack(t *testing.T) {
+	stage(t, func(o *Options) { o.Breaker.Failures, o.Breaker.Window, o.Breaker.Open = 4, time.Hour, time.Second }, func(s *scene) {
+		s.fail(4)
+		time.Sleep(2 * time.Second)
+		for range 3 { // the first is the probe
+			well(s, s.ask(nil))
+			s.fail(1)
+		}
+		is(s, "closed", s.state(0))
 	})
 }
 
