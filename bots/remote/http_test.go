@@ -119,9 +119,12 @@ func TestHTTPAnswers(t *testing.T) {
 		after  time.Duration
 		fails  bool
 	}{
-		"answer":     {handle: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"handled": true}`) }, body: `{"handled": true}`},
-		"created":    {handle: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, "{}") }, body: "{}"},
-		"no content": {handle: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }},
+		"answer": {handle: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"handled": true}`) }, body: `{"handled": true}`},
+		"created": {handle: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, "{}")
+		}, body: "{}"},
+		"no content": {handle: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }},
 		"redirect":   {handle: status(302, "Location", "/elsewhere"), fails: true, kind: upstream.Broken},
 		"bad":        {handle: status(400), fails: true, kind: upstream.Refused},
 		"denied":     {handle: status(401), fails: true, kind: upstream.Denied},

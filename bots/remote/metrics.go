@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		unknown: counter("hongyan_remote_unknown_fields_total",
 			"Responses with a field that this version does not know, and left out.", "bot"),
 		omitted: counter("hongyan_remote_omitted_total",
-			"Requests without something that belongs to them: media that could not be fetched, or media and history too large for the transport.",
+			"Requests without something that belongs to them: media that could not be had, media or history too large for the transport.",
 			"bot", "what"),
 	}
 	var errs [3]error

@@ -175,6 +175,7 @@ func (b *Bot) note(ctx context.Context, field string) {
 		return
 	}
 	if _, before := b.noted.LoadOrStore(field, true); !before {
-		b.log.WarnContext(ctx, "the bot's responses have a field that this version does not know; it is left out", "bot", b.name, "field", field)
+		b.log.WarnContext(ctx, "the bot's responses have a field that this version does not know; it is left out",
+			"bot", b.name, "field", field)
 	}
 }

@@ -53,7 +53,7 @@ func read(data []byte, session map[string]string) (resp bots.Response, unknown s
 	case r.Error != "":
 		return resp, unknown, errors.New("the bot reports an error; it is shown only where it is a short word like database_down")
 	case r.Working:
-		return resp, unknown, errors.New("the bot's response is a sign of life, which it can give over NATS before the answer, not as the answer")
+		return resp, unknown, errors.New("the bot's response is a sign of life, which stands before the answer, over NATS alone")
 	}
 	resp.Handled = len(r.Answers) > 0 || r.HandOver != nil
 	if r.Handled != nil {
@@ -117,7 +117,8 @@ func patch(session map[string]string, change map[string]*string, forget bool) (m
 		}
 	}
 	if keys > MaxSessionKeys || size > MaxSessionBytes {
-		return nil, fmt.Errorf("the bot's session would have %d keys and %d bytes; at most %d and %d", keys, size, MaxSessionKeys, MaxSessionBytes)
+		return nil, fmt.Errorf("the bot's session would have %d keys and %d bytes; at most %d and %d",
+			keys, size, MaxSessionKeys, MaxSessionBytes)
 	}
 	return set, nil
 }

@@ -39,7 +39,8 @@ func faultOf(status int, retryAfter time.Duration, who string) error {
 		what += "; compare the secret on both sides, and their clocks"
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		f.Kind = upstream.Overloaded
-	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusRequestTimeout, status == http.StatusGone:
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusRequestTimeout,
+		status == http.StatusGone:
 		what += "; is this the bot's address?" // the endpoint's fault, not the request's: another one may do better
 	case status >= 300 && status < 400:
 		what += "; redirects are not followed, name the place itself"

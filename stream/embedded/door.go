@@ -78,8 +78,8 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 // openDoor lets the server listen for bots.
 func openDoor(config *server.Options, opts Options) error {
 	if opts.Listen != "" {
-		return fmt.Errorf("embedded NATS server: it listens either for other processes of the engine (%s) or for bots (%s); leave nats.bots.listen "+
-			"empty, or run a NATS server of your own and set nats.url", opts.Listen, opts.Bots.Listen)
+		return fmt.Errorf("embedded NATS server: it listens either for other processes of the engine (%s) or for bots (%s); leave "+
+			"nats.bots.listen empty, or run a NATS server of your own and set nats.url", opts.Listen, opts.Bots.Listen)
 	}
 	host, port, err := net.SplitHostPort(opts.Bots.Listen)
 	if err == nil {
@@ -90,7 +90,8 @@ func openDoor(config *server.Options, opts Options) error {
 		return fmt.Errorf("embedded NATS server: nats.bots.listen %q is not of the form host:port: %w", opts.Bots.Listen, err)
 	}
 	if opts.Bots.Token == "" && !loopback(host) {
-		return errors.New("embedded NATS server: nats.bots.listen is not on loopback, where everybody could answer for your bots; set nats.bots.token")
+		return errors.New("embedded NATS server: nats.bots.listen is not on loopback, and everybody could answer for your bots; " +
+			"set nats.bots.token")
 	}
 	if config.Host == "" {
 		config.Host = server.DEFAULT_HOST // all of them, as :4222 says
