@@ -21,15 +21,7 @@ const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 // instances one is killed over what it has in hand.
 func TestExampleBots(t *testing.T) {
 	realProcess(t)
-	nats, err := servers.StartNATS(t.Context(), servers.NATSOptions{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := nats.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	nats := startNATS(t)
 	hook := freeAddress(t)
 	var accounts []official
 	for _, language := range []string{"go", "node", "python"} {
@@ -61,6 +53,21 @@ func TestExampleBots(t *testing.T) {
 			}
 		})
 	}
+}
+
+// startNATS runs a real nats-server until the test ends.
+func startNATS(t *testing.T) *servers.NATS {
+	t.Helper()
+	server, err := servers.StartNATS(t.Context(), servers.NATSOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
 }
 
 // exampleBot is what starts one of examples/bots.

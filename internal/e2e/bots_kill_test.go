@@ -21,6 +21,20 @@ type talk struct {
 	asked map[string][]string // names of the questions, by user, in order
 }
 
+// slowly is a model that needs a second for its first word, and some more for the others.
+var slowly = example.Knobs{Delay: time.Second, PerToken: 20 * time.Millisecond}
+
+// openTalk opens the model and writes the configuration. No node runs yet.
+func openTalk(t *testing.T, s settings) *talk {
+	t.Helper()
+	m := openModel(t, example.Knobs{})
+	const chain, more = "rules, model", "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n"
+	s.rules, s.bots = modelRules, m.bot(", context_tokens: 100000")
+	d := newDeskWith(t, s, official{id: "push", push: true, chain: chain, more: more}, official{id: "plain", chain: chain, more: more})
+	d.openAPI()
+	return &talk{desk: d, model: m, asked: make(map[string][]string)}
+}
+
 func (c *talk) accounts() []string { return []string{"push", "plain"} }
 
 func (c *talk) talker(account string, u int) string { return fmt.Sprintf("o%sTalker-%02d", account, u) }
@@ -61,6 +75,9 @@ func (c *talk) thinking() {
 // once, in order, the answers as the user saw them. It returns how many requests there were for each question.
 func (c *talk) judge() (requests map[string]int) {
 	c.t.Helper()
+	if letters := c.letters(); len(letters) > 0 {
+		c.t.Errorf("dead letters for which there is no reason here: %+v", letters)
+	}
 	found, named := c.named()
 	accept(c.t, found)
 	if len(named.Sorry) > 0 {
@@ -106,27 +123,18 @@ func TestModelSurvivesKill(t *testing.T) {
 		rounds = 20
 	}
 	chance := seeded(t)
-	slow := example.Knobs{Delay: 700 * time.Millisecond, PerToken: 20 * time.Millisecond}
-	m := openModel(t, example.Knobs{})
-	const chain, more = "rules, model", "    conversation: {max_turns: 1000, max_bytes: 256KiB}\n"
-	d := newDeskWith(t, settings{durability: "disk", rules: modelRules, bots: m.bot(", context_tokens: 100000")},
-		official{id: "push", push: true, chain: chain, more: more}, official{id: "plain", chain: chain, more: more})
-	d.openAPI()
-	d.startReady()
-	c := &talk{desk: d, model: m, asked: make(map[string][]string)}
+	c := openTalk(t, settings{durability: "disk"})
+	c.startReady()
 	for k := range rounds {
-		m.turn(example.Knobs{})
+		c.model.turn(example.Knobs{})
 		c.all(fmt.Sprintf("calm%d", k), func() {})
-		m.turn(slow)
+		c.model.turn(slowly)
 		c.all(fmt.Sprintf("kill%d", k), func() {
 			c.thinking()
 			pause(t, time.Duration(chance.Int64N(int64(1200*time.Millisecond))))
-			d.kill()
-			d.startReady()
+			c.kill()
+			c.startReady()
 		})
-	}
-	if letters := d.letters(); len(letters) > 0 {
-		t.Errorf("dead letters for which there is no reason here: %+v", letters)
 	}
 	again := 0
 	for name, n := range c.judge() {
@@ -142,4 +150,41 @@ func TestModelSurvivesKill(t *testing.T) {
 	if again < rounds*talkers*2*3/4 {
 		t.Errorf("%d kills in mid-answer, and the model was asked again only for %d questions: the kills show too little", rounds, again)
 	}
+}
+
+// TestModelSurvivesMove stops one of two nodes in order while the model answers many users at once, and starts it again: their partitions move
+// to the other node and back. Each question gets one answer, and the conversation has no hole and nothing twice.
+func TestModelSurvivesMove(t *testing.T) {
+	realProcess(t)
+	rounds := 2
+	if *long {
+		rounds = 20
+	}
+	nats := startNATS(t)
+	c := openTalk(t, settings{durability: "os", nats: nats.URL(), twin: true})
+	nodes := []*node{c.node, c.twin}
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.awaitReady()
+	}
+	for k := range rounds {
+		c.model.turn(example.Knobs{})
+		c.all(fmt.Sprintf("calm%d", k), func() {})
+		c.model.turn(slowly)
+		c.all(fmt.Sprintf("move%d", k), func() {
+			c.thinking()
+			n := nodes[k%len(nodes)]
+			t.Logf("move %d: the node took %v to stop", k, n.stop().Round(10*time.Millisecond))
+			n.startReady()
+		})
+	}
+	again := 0
+	for name, n := range c.judge() {
+		if again += n - 1; n > 2 {
+			t.Errorf("the model was asked %d times for %s", n, name)
+		}
+	}
+	t.Logf("%d moves: the model was asked again %d times for %d questions", rounds, again, rounds*talkers*2)
 }

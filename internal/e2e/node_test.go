@@ -55,6 +55,7 @@ type settings struct {
 	bots       string // more bots, indented by two
 	nats       string // address of an outside NATS; empty: the embedded one
 	id         string // of the node; e2e where empty
+	twin       bool   // a desk has a second node; with nats
 	limits     string // limits of the configuration; off where empty: the loads of these tests write faster than people may
 	more       string // more top-level keys
 }
