@@ -205,6 +205,32 @@ func TestBudgetTurnsAtMidnight(t *testing.T) {
 	}
 }
 
+// An answer that was on its way over midnight says nothing about the new day, and nothing of the old one is reported again.
+func TestAnswerOverMidnight(t *testing.T) {
+	const limit = 1000
+	inTreasury(t, limit, func(t *testing.T, y *treasury) {
+		a, _ := y.node("a")
+		midnight := nextWeChatDay(time.Now())
+		time.Sleep(time.Until(midnight) - time.Second)
+		y.behave(func(y *treasury) { y.slow = 2 * time.Second })
+		a.Spend(account, 500) // reported at once
+		time.Sleep(time.Second / 2)
+		a.Spend(account, 50) // while the answer is on its way
+		time.Sleep(time.Second)
+		a.Spend(account, 3)
+		y.behave(func(y *treasury) { y.slow = 0 })
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			if left := a.Left(account); left != limit-3 {
+				t.Fatalf("%d left %v after midnight, want %d", left, time.Since(midnight), limit-3)
+			}
+		}
+		if got := y.committed(); got != 3 {
+			t.Errorf("the record has %d on the new day, want 3", got)
+		}
+	})
+}
+
 // Nobody is asked about a budget that nobody uses; whoever uses it again has the truth at once.
 func TestIdleBudgetAsksNobody(t *testing.T) {
 	inTreasury(t, 1000, func(t *testing.T, y *treasury) {

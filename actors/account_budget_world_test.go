@@ -31,6 +31,7 @@ type treasury struct {
 	deaf    bool
 	lost    func(asked int) bool // the question arrives, and its answer does not
 	twice   bool                 // each question arrives twice
+	slow    time.Duration        // each answer takes so long on its way
 	ahead   time.Duration        // the owner's clock, of the nodes'
 	stops   []func()
 }
@@ -105,7 +106,11 @@ func (y *treasury) step(event any) any {
 
 func (y *treasury) ask(_ context.Context, name messages.User, question proto.Message) (any, error) {
 	y.mu.Lock()
-	defer y.mu.Unlock()
+	slow := y.slow
+	defer func() {
+		y.mu.Unlock()
+		time.Sleep(slow)
+	}()
 	if id, ok := name.OfAccount(); !ok || id != account {
 		y.t.Errorf("asked %v", name)
 	}
