@@ -245,7 +245,9 @@ func TestBudgets(t *testing.T) {
 		w.start()
 		ask("u1", 0)
 		ask("u2", 20)
+		w.stop() // a day of the partition's ticks is long, also in virtual time
 		time.Sleep(24 * time.Hour)
+		w.start()
 		ask("u1", 100)
 	})
 }
