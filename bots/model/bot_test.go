@@ -66,6 +66,7 @@ func TestKeyRotates(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("sk-old\n"), 0o600))
 	key, err := upstream.OpenKey("", file)
 	must(t, err)
+	key.LogTo(slog.New(slog.DiscardHandler))
 	var seen []string
 	bot, _ := newBot(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Authorization"))
