@@ -16,7 +16,7 @@ type ToolCall struct {
 	Tool      string
 	Arguments json.RawMessage // as the model wrote them
 	Account   string
-	User      string // hashed (messages.User.Hash)
+	User      string // the OpenID: tools are the operator's own
 }
 
 // Tool calls one tool. What it returns is told to the model.
