@@ -132,6 +132,17 @@ func TestAlive(t *testing.T) {
 	}
 }
 
+// TestLastEvent finds that a stream's last event counts, however little stands behind it.
+func TestLastEvent(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"", "\n", "\r\n", "\n\n"} {
+		resp, _ := response(eventStream, strings.NewReader(`data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}`+end))
+		if r, err := read(resp); err != nil || r.text != "a" {
+			t.Errorf("ending %q: %+v, %v", end, r, err)
+		}
+	}
+}
+
 // TestReadingEndsSoon finds that an endpoint that keeps its connection open after [DONE] does not keep the turn.
 func TestReadingEndsSoon(t *testing.T) {
 	t.Parallel()
