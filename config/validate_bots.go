@@ -12,6 +12,9 @@ import (
 // upstreamKeys are the keys of every bot that asks a program outside the engine.
 var upstreamKeys = []string{"timeout", "max_in_flight", "rate", "breaker"}
 
+// leastQuestion is how many tokens the context must have beside the answer, for the question and the system prompt.
+const leastQuestion = 128
+
 // botKeys are the keys that belong to each type, besides type itself.
 var botKeys = map[BotType][]string{
 	BotRules: {"file"},
@@ -99,6 +102,10 @@ func (v *validator) model(at string, b Bot) {
 		v.fault(at+".temperature", fmt.Sprintf("%v is out of range", *t), "write a number from 0 to 2, or remove the key for the endpoint's own")
 	}
 	v.count(at+".max_tokens", b.MaxTokens, 1, 32768)
+	if b.MaxTokens > 0 && b.ContextTokens >= 256 && b.ContextTokens-b.MaxTokens < leastQuestion {
+		v.fault(at+".context_tokens", fmt.Sprintf("%d tokens leave no room for a question beside max_tokens %d", b.ContextTokens, b.MaxTokens),
+			fmt.Sprintf("raise it to %d or more, or lower max_tokens", b.MaxTokens+leastQuestion))
+	}
 	v.count(at+".context_tokens", b.ContextTokens, 256, 1<<20)
 	for i, word := range b.NewWords {
 		if strings.TrimSpace(word) == "" {

@@ -175,14 +175,14 @@ func New(opts Options) (*Bot, error) {
 		}
 	}
 	if err := b.connect(opts); err != nil {
-		return nil, fmt.Errorf("model bot %s: %w", b.name, err)
+		return nil, fmt.Errorf("model: %w", err)
 	}
 	if err := b.equip(); err != nil {
-		return nil, fmt.Errorf("model bot %s: %w", b.name, err)
+		return nil, fmt.Errorf("model: %w", err)
 	}
 	var err error
 	if b.metrics, err = newMetrics(opts.Registerer); err != nil {
-		return nil, fmt.Errorf("model bot %s: %w", b.name, err)
+		return nil, fmt.Errorf("model: %w", err)
 	}
 	return b, nil
 }

@@ -78,7 +78,6 @@ type story struct {
 
 	mu       sync.Mutex
 	requests []string
-	alive    int
 }
 
 type setting struct{ key, value string }

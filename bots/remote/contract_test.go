@@ -386,7 +386,7 @@ func TestGoldenTools(t *testing.T) {
 	t.Parallel()
 	golden(t, "tool-request.json", pretty(t, toolRequest{
 		V: Version, ID: "4f2d1c9be0a74c1f9d5a1b2c3d4e5f60.call_1", Tool: "weather", Arguments: json.RawMessage(`{"city": "北京"}`), Account: "demo",
-		User: "9f86d081884c7d65", DeadlineMS: 10_000,
+		User: "oGOLDENexampleOpenID00000001", DeadlineMS: 10_000,
 	}))
 	for name, want := range map[string]string{
 		"tool-request": "", "tool-response": `{"weather": "晴", "temperature": 12}`, "tool-response-error": ErrTool.Error() + ": 没有这个城市的天气",

@@ -10,7 +10,7 @@ import (
 // Plain is a text without the Markdown that WeChat would show raw. It is conservative: what is not surely Markdown stays, code blocks
 // stay as they are but for their fences, and underscores always stay, since names have them.
 //
-//	# Title                    Title
+//	# A head                   A head
 //	**bold**, *soft*, ~~gone~~, `code`    bold, soft, gone, code
 //	[text](https://…)          text (https://…)
 //	![picture](https://…)      picture (https://…)
