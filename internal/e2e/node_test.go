@@ -55,7 +55,8 @@ type settings struct {
 	bots       string // more bots, indented by two
 	nats       string // address of an outside NATS; empty: the embedded one
 	id         string // of the node; e2e where empty
-	twin       bool   // a desk has a second node; with nats
+	roles      string // all where empty
+	twin       bool   // a desk has a second worker; with nats
 	limits     string // limits of the configuration; off where empty: the loads of these tests write faster than people may
 	more       string // more top-level keys
 }
@@ -69,7 +70,7 @@ func newNode(t *testing.T, s settings) *node {
 	if s.accounts == "" {
 		s.accounts = accountText("demo", testAppID, s.chain) + s.account
 	}
-	text := fmt.Sprintf(`node: {id: %s, data_dir: data}
+	text := fmt.Sprintf(`node: {id: %s, roles: [%s], data_dir: data}
 listen: {callback: %q, admin: %q, cluster: "127.0.0.1:0"}
 admin: {token: %s}
 nats: {url: %q, durability: %s, max_bytes: %s, keep_settled: 1h}
@@ -82,7 +83,7 @@ limits: %s
 log: {level: %s, format: json}
 accounts:
 %s
-%s`, cmp.Or(s.id, "e2e"), n.callback, n.admin, testAdminToken, s.nats, s.durability, s.logBytes, s.partitions, s.bots, s.limits, s.level,
+%s`, cmp.Or(s.id, "e2e"), cmp.Or(s.roles, "ingress, worker, console"), n.callback, n.admin, testAdminToken, s.nats, s.durability, s.logBytes, s.partitions, s.bots, s.limits, s.level,
 		s.accounts, s.more)
 	for name, content := range map[string]string{"hongyan.yaml": text, "rules.yaml": s.rules} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {

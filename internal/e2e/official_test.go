@@ -32,7 +32,7 @@ type official struct {
 // desk is a node with several accounts whose API is the simulated platform's, at an address of its own.
 type desk struct {
 	*node
-	twin     *node // a second one of the same configuration, where settings.twin asks for it; WeChat goes to both
+	twin     *node // a second worker, without callbacks of its own, where settings.twin asks for it
 	platform *simulator.Platform
 	api      string // address of WeChat's API
 	pushes   sync.WaitGroup
@@ -66,14 +66,11 @@ func newDeskWith(t *testing.T, s settings, accounts ...official) *desk {
 	s.accounts = text.String()
 	d.node = newNode(t, s)
 	if s.twin {
-		s.id = "twin"
+		s.id, s.roles = "twin", "worker"
 		d.twin = newNode(t, s)
 	}
 	for i := range there {
 		there[i].CallbackURL = "http://" + d.callback + "/wechat/callback/" + there[i].ID
-		if d.twin != nil {
-			there[i].MoreURLs = []string{"http://" + d.twin.callback + "/wechat/callback/" + there[i].ID}
-		}
 	}
 	var err error
 	if d.platform, err = simulator.New(simulator.Options{Accounts: there, WitnessLimit: 1 << 20}); err != nil {
