@@ -49,12 +49,12 @@ func (p prompt) question() string {
 // openModel serves an example model until the test ends.
 func openModel(t *testing.T, k example.Knobs) *model {
 	t.Helper()
-	m := &model{Endpoint: example.New(example.Options{}), t: t, address: freeAddress(t)}
-	m.turn(k)
-	listener, err := net.Listen("tcp", m.address)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := &model{Endpoint: example.New(example.Options{}), t: t, address: listener.Addr().String()}
+	m.turn(k)
 	server := &http.Server{Handler: m.noted(m.Handler()), ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() { // ended by Close
