@@ -21,6 +21,7 @@ type metrics struct {
 	turns                                   *prometheus.CounterVec // by account, outcome
 	floodDropped, floodNoticed              *prometheus.CounterVec // by account
 	limited                                 *prometheus.CounterVec // by account, by whom
+	answersCut                              *prometheus.CounterVec // by account
 	processed                               prometheus.Counter
 	pushMarks                               *prometheus.CounterVec // by account
 	redriven                                *prometheus.CounterVec // by account, result
@@ -79,6 +80,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"account"}),
 		floodNoticed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_flood_notices_total", Help: "Users who were told that they write too much, or too fast: at most once a minute each.",
+		}, []string{"account"}),
+		answersCut: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "hongyan_turns_cut_total", Help: "Turns whose answers were longer than a turn may say, and were cut.",
 		}, []string{"account"}),
 		limited: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "hongyan_limited_total", Help: "Messages over a rate, which ended without a turn, by whose rate it was: user or account.",

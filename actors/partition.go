@@ -20,14 +20,12 @@ import (
 type Engine struct {
 	*Options
 	metrics  *metrics
-	reported sync.Map // partition → reported, see Backlog
-	rates    rates
+	reported sync.Map     // partition → reported, see Backlog
+	owned    atomic.Int64 // partitions
 }
 
 // New registers the actors' metrics.
-func New(o Options) *Engine {
-	return &Engine{Options: &o, metrics: newMetrics(o.Registerer), rates: newRates(o.Accounts, o.Partitions)}
-}
+func New(o Options) *Engine { return &Engine{Options: &o, metrics: newMetrics(o.Registerer)} }
 
 // Partition makes the actor of one tenure. The cluster spawns it under the partition's name once it has won the lease, sends
 // it *Release before it gives the lease up, and takes the lease anew when the actor ends by itself: it does so when a later
@@ -36,7 +34,7 @@ func (e *Engine) Partition(t Tenure) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		ctx, cancel := context.WithCancel(context.Background())
 		return &partition{
-			shared: &shared{Engine: e, tenure: t, ctx: ctx},
+			shared: &shared{Engine: e, tenure: t, ctx: ctx, rates: newRates(e.Accounts, e.Partitions)},
 			cancel: cancel,
 			users:  make(map[messages.User]*resident),
 			doomed: make(map[uint64]string),
@@ -59,6 +57,7 @@ type shared struct {
 	root       *actor.RootContext
 	ctx        context.Context // ends with the partition
 	since      time.Time       // when this tenure had taken the partition over
+	rates      rates           // of the accounts, in this partition
 	leaving    atomic.Bool     // an orderly release has begun: no new call of WeChat's send API is made
 	book       callBook        // of calls of WeChat's send API
 	sending    atomic.Int64    // calls of WeChat's send API that are under way, or whose outcome is not written down
@@ -121,6 +120,7 @@ type resident struct {
 	active   time.Time
 	respawn  time.Time // not before
 	failures int       // ends of the actor in a row without a settled entry
+	handed   uint64    // the newest entry that an activation of this tenure was given
 	panicSeq uint64    // the entry that the actor panicked over, panics times
 	panics   int
 }
@@ -203,7 +203,7 @@ func (p *partition) Receive(ctx actor.Context) {
 // begin takes the partition over and starts to read.
 func (p *partition) begin(ctx actor.Context) {
 	p.pid, p.root = ctx.Self(), ctx.ActorSystem().Root
-	p.rates.own(1, p.Now())
+	p.owned.Add(1)
 	within, cancel := context.WithTimeout(p.ctx, 2*opTimeout)
 	defer cancel()
 	s, err := takeover(within, p.Options, p.tenure)
@@ -310,7 +310,7 @@ func (p *partition) hand(ctx actor.Context, rec stream.Received) {
 		p.spawn(ctx, user, r)
 		return // which hands over all of r.entries
 	}
-	ctx.Send(r.pid, p.delivery(rec))
+	ctx.Send(r.pid, p.delivery(r, rec))
 }
 
 // settle notes that a user is done with entries.
@@ -417,6 +417,6 @@ func (p *partition) ended() {
 	p.cancel()
 	p.pumps.Wait()
 	p.metrics.forget(&p.stats)
-	p.rates.own(-1, p.Now())
+	p.owned.Add(-1)
 	p.dropBacklog()
 }

@@ -34,9 +34,10 @@ type (
 
 	// deliver hands an entry to its user's actor. dead is a reason to bury it instead of answering.
 	deliver struct {
-		rec  stream.Received
-		dead string
-		busy bool // the partition is more than half full: slow turns take the fallback
+		rec   stream.Received
+		dead  string
+		busy  bool // the partition is more than half full: slow turns take the fallback
+		again bool // a former activation of this tenure was given it
 	}
 	// windowOver tells a user's actor that everything of the log up to then was read, and when the log last refused to work: what
 	// WeChat delivered then may not stand in it.

@@ -4,60 +4,71 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"hongyan/messages"
 )
 
-// rates are the accounts' rates on one node. Users are spread evenly over the partitions, so a node's part of a rate that holds for the
-// cluster is its part of the partitions: no node asks another one, and what one gives up the next one has.
-type rates struct {
-	accounts   map[string]*accountRate
-	partitions int
-	owned      *atomic.Int64
+// rates are the accounts' rates in one partition. Users are spread evenly over the partitions, so each has its part of what holds for the
+// cluster, whoever owns it: no node asks another one.
+type rates map[string]*accountRate
+
+// accountRate counts an account's messages by when they came, on the log's clock: so many in each window. A bucket of tokens would need
+// them in their order, and users' actors come to theirs in any, most of all over entries that waited while nobody read them.
+type accountRate struct {
+	most    int64                     // in one window
+	windows [rateWindows]atomic.Int64 // by number modulo rateWindows: the window's number and its count
 }
 
-type accountRate struct {
-	perSecond float64 // over the cluster
-	limiter   *rate.Limiter
-}
+// A window holds several seconds' worth of a partition's part, for users are not spread as evenly as that, and at least so many messages.
+const (
+	rateWindow  = 10 * time.Second
+	leastBurst  = 5
+	rateWindows = 64 // what is older than all of them is not counted any more
+	countBits   = 24
+)
 
 func newRates(accounts map[string]Account, partitions int) rates {
-	r := rates{accounts: make(map[string]*accountRate), partitions: partitions, owned: new(atomic.Int64)}
+	r := make(rates)
 	for id, a := range accounts {
 		if a.Rate > 0 {
-			r.accounts[id] = &accountRate{perSecond: a.Rate, limiter: rate.NewLimiter(0, 1)}
+			most := int64(a.Rate * rateWindow.Seconds() / float64(max(partitions, 1)))
+			r[id] = &accountRate{most: min(max(most, leastBurst), 1<<countBits-1)}
 		}
 	}
 	return r
 }
 
-// own notes that the node owns so many more partitions.
-func (r rates) own(more int64, now time.Time) {
-	r.owned.Add(more)
-	share := r.share()
-	for _, a := range r.accounts {
-		a.limiter.SetLimitAt(now, rate.Limit(a.perSecond*share))
-		a.limiter.SetBurstAt(now, max(1, int(a.perSecond*share))) // a second's worth
+// admit counts a message that came at that time against the account's rate, and tells whether there was room for it.
+func (r rates) admit(account string, at time.Time) bool {
+	a := r[account]
+	if a == nil {
+		return true
 	}
-}
-
-// share is the node's part of what the cluster may do, 0 to 1.
-func (r rates) share() float64 {
-	if r.partitions <= 0 {
-		return 1
+	window := at.Unix() / int64(rateWindow.Seconds())
+	cell := &a.windows[window%rateWindows]
+	for {
+		before := cell.Load()
+		next := before + 1
+		switch counted := before >> countBits; {
+		case counted > window:
+			return true
+		case counted < window:
+			next = window<<countBits | 1
+		case before&(1<<countBits-1) >= a.most:
+			return false
+		}
+		if cell.CompareAndSwap(before, next) {
+			return true
+		}
 	}
-	return min(float64(r.owned.Load())/float64(r.partitions), 1)
-}
-
-// admit counts a message against the account's rate, and tells whether there was room for it.
-func (r rates) admit(account string, now time.Time) bool {
-	a := r.accounts[account]
-	return a == nil || a.limiter.AllowN(now, 1)
 }
 
 // Share is this node's part of what the whole cluster may do in a second, 0 to 1: its part of the partitions.
-func (e *Engine) Share() float64 { return e.rates.share() }
+func (e *Engine) Share() float64 {
+	if e.Partitions <= 0 {
+		return 1
+	}
+	return min(float64(e.owned.Load())/float64(e.Partitions), 1)
+}
 
 // By whom a message was limited: the label "by".
 const (
@@ -66,8 +77,9 @@ const (
 )
 
 // overRate tells whether a message that is new comes over a rate, and over whose; empty: over none. Only what a user does is counted:
-// messages, and taps on the menu. A re-driven letter was counted when it came.
-func (u *user) overRate(it *item) string {
+// messages, and taps on the menu. A re-driven letter was counted when it came, and so was an entry that a former activation had in hand
+// (again); the user's own bucket knows by itself what it counted.
+func (u *user) overRate(it *item, again bool) string {
 	if it.source != messages.Source_SOURCE_CALLBACK || it.dead != "" || !limitable(it.in.GetKind()) {
 		return ""
 	}
@@ -76,7 +88,7 @@ func (u *user) overRate(it *item) string {
 	switch {
 	case !ok:
 		return limitedByUser
-	case !u.rates.admit(u.name.Account, it.began):
+	case !again && !u.rates.admit(u.name.Account, it.arrival.LogTime):
 		return limitedByAccount
 	default:
 		return ""

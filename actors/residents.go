@@ -31,13 +31,15 @@ func (p *partition) spawn(ctx actor.Context, user messages.User, r *resident) {
 	r.pid = ctx.Spawn(actor.PropsFromProducer(p.producer(user)))
 	p.byPID(r.pid, user)
 	for _, rec := range r.entries {
-		ctx.Send(r.pid, p.delivery(rec))
+		ctx.Send(r.pid, p.delivery(r, rec))
 	}
 }
 
 // delivery is an entry as its user's actor gets it.
-func (p *partition) delivery(rec stream.Received) *deliver {
-	return &deliver{rec: rec, dead: p.doomed[rec.Sequence], busy: p.busy()}
+func (p *partition) delivery(r *resident, rec stream.Received) *deliver {
+	again := rec.Sequence <= r.handed
+	r.handed = max(r.handed, rec.Sequence)
+	return &deliver{rec: rec, dead: p.doomed[rec.Sequence], busy: p.busy(), again: again}
 }
 
 // deadlyPanics is how often handling an entry may panic before it becomes a dead letter.

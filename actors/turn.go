@@ -88,7 +88,7 @@ func (u *user) ask(it *item, hurry bool) {
 		Session:    u.st.SessionAt(u.account.Limits, now),
 		Now:        now,
 		Hurry:      hurry,
-		Resting:    u.st.Resting(now),
+		Resting:    u.st.Resting(u.account.Limits, now),
 		TokensLeft: u.tokensLeft(now),
 	}
 	asking, cancel := context.WithCancelCause(u.ctx)
@@ -150,6 +150,12 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 	}
 	said := m.said.said
 	said.Tokens = it.tokens
+	if kept, cut := conversation.Bounded(said.Answers); cut {
+		said.Answers = kept
+		u.metrics.answersCut.WithLabelValues(u.name.Account).Inc()
+		u.Logger.Warn("what the bot said was too long for one turn and is cut", "account", u.name.Account, "user", u.name.Hash(),
+			"key", it.key.String(), "link", m.said.link, "limit", conversation.AnswerBytes)
+	}
 	u.apply(ctx, it, said)
 }
 

@@ -278,7 +278,7 @@ func (u *user) arrive(ctx actor.Context, m *deliver) {
 			return
 		}
 		if class == conversation.Fresh {
-			if it.limited = u.overRate(it); it.limited != "" {
+			if it.limited = u.overRate(it, m.again); it.limited != "" {
 				u.drop(ctx, it)
 				return
 			}

@@ -217,9 +217,14 @@ func (s State) expireAnswers(limits Limits, now time.Time) State {
 	return s
 }
 
-// boundKept turns the oldest kept answers beyond MaxKept into dead letters.
+// boundKept turns the oldest kept answers beyond MaxKept and KeptBytes into dead letters.
 func (s State) boundKept(limits Limits, now time.Time) State {
-	for limits.MaxKept > 0 && len(s.Kept) > limits.MaxKept {
+	size := 0
+	for _, k := range s.Kept {
+		size += len(k.Answer)
+	}
+	for limits.MaxKept > 0 && len(s.Kept) > limits.MaxKept || size > KeptBytes {
+		size -= len(s.Kept[0].Answer)
 		s = s.buryKept(0, ReasonTooMany, "more answers wait for this user than are kept", now)
 	}
 	return s

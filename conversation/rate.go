@@ -19,13 +19,20 @@ func (s State) Admit(a Arrival, limits Limits) (State, bool) {
 	if limits.UserEvery <= 0 || a.At.Generation == s.Rate.At.Generation && !a.At.After(s.Rate.At) {
 		return s, true
 	}
-	at := a.LogTime.UnixNano()
-	full := max(s.Rate.FullNS, at)
-	burst := time.Duration(max(limits.UserBurst, 1)) * limits.UserEvery
 	s.Rate.At = a.At
-	if time.Duration(full-at)+limits.UserEvery > burst {
-		return s, false
+	full, ok := Take(s.Rate.FullNS, a.LogTime.UnixNano(), limits.UserEvery, limits.UserBurst)
+	s.Rate.FullNS = full
+	return s, ok
+}
+
+// Take takes one token at an instant from the bucket that is full again at full, both in nanoseconds: a token comes back in every, and the
+// bucket holds burst of them. It returns when the bucket is full again, and whether there was a token.
+// A clock that was ahead and is put right locks nobody out for longer than a bucket takes to fill.
+func Take(full, at int64, every time.Duration, burst int) (int64, bool) {
+	size := int64(max(burst, 1)) * int64(every)
+	full = min(max(full, at), at+size)
+	if full-at+int64(every) > size {
+		return full, false
 	}
-	s.Rate.FullNS = full + limits.UserEvery.Nanoseconds()
-	return s, true
+	return full + int64(every), true
 }

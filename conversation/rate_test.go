@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +100,58 @@ func TestTokensOfADay(t *testing.T) {
 	}
 	if _, bounded := s.TokensLeft(DefaultLimits(), evening); bounded {
 		t.Error("an account without a budget has one")
+	}
+}
+
+// The log's clock was wrong by an hour and is put right (or the rate was raised in the configuration): the user is not locked out for
+// longer than a bucket takes to fill.
+func TestAdmitAfterAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	limits := DefaultLimits()
+	limits.UserEvery, limits.UserBurst = time.Second, 10
+	s, _ := State{}.Admit(Arrival{At: messages.Position{Generation: 1, Sequence: 1}, LogTime: noon.Add(time.Hour)}, limits)
+	for seq := range 120 { // one every half minute over an hour
+		var ok bool
+		s, ok = s.Admit(Arrival{At: messages.Position{Generation: 1, Sequence: uint64(seq + 2)}, LogTime: noon.Add(time.Duration(seq) * 30 * time.Second)}, limits)
+		if !ok && seq > 1 {
+			t.Fatalf("still locked out after %v", time.Duration(seq)*30*time.Second)
+		}
+	}
+}
+
+// The same for the user's breaker.
+func TestRestingAfterAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	limits := DefaultLimits()
+	limits.BreakAfter, limits.RestFor = 1, time.Minute
+	s := State{}.fared(UpstreamFailed, limits, noon.Add(time.Hour))
+	if s.Resting(limits, noon.Add(30*time.Minute)) {
+		t.Error("resting half an hour for a rest of a minute")
+	}
+}
+
+// One long answer does not wipe the conversation out.
+func TestALongAnswerStaysInTheConversation(t *testing.T) {
+	t.Parallel()
+	limits := DefaultLimits()
+	ask := func(text string) *messages.Inbound {
+		in := &messages.Inbound{Account: "demo", OpenId: "u", MsgId: text, Kind: messages.Kind_KIND_TEXT,
+			Body: &messages.Inbound_Text{Text: &messages.Text{Content: text}}}
+		k := messages.DedupeKey(in)
+		in.Key = k[:]
+		return in
+	}
+	s := State{}
+	for i, length := range []int{100, limits.MaxBytes + 1} {
+		in := ask([]string{"first", "write me an essay"}[i])
+		var err error
+		s, _, err = s.Turn(in, Arrival{Key: messages.KeyOf(in), At: messages.Position{Generation: 1, Sequence: uint64(i + 1)}, LogTime: noon},
+			Said{Answers: []*messages.Answer{textAnswer(strings.Repeat("x", length))}}, limits, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h := s.History(limits, noon); len(h) == 0 {
+		t.Error("the next question finds no conversation: no question, no answer")
 	}
 }

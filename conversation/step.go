@@ -163,7 +163,8 @@ func (said Said) shown(in *messages.Inbound, limits Limits) []*messages.Answer {
 	if !in.GetKind().Repliable() {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(said.Answers), func(a *messages.Answer) bool {
+	answers, _ := Bounded(said.Answers)
+	return slices.DeleteFunc(slices.Clone(answers), func(a *messages.Answer) bool {
 		return !wechat.Shows(a) || !limits.Push && !wechat.Passive(a)
 	})
 }
@@ -348,12 +349,21 @@ func (s State) converse(in *messages.Inbound, said Said, limits Limits, now time
 	ms := now.UnixMilli()
 	turns = append(turns, Turn{Role: RoleUser, Kind: int32(in.GetKind()), Text: Describe(in), AtMS: ms})
 	for _, answer := range said.Answers {
-		turns = append(turns, Turn{Role: RoleBot, Text: DescribeAnswer(answer), AtMS: ms})
+		turns = append(turns, Turn{Role: RoleBot, Text: clipped(DescribeAnswer(answer), limits.MaxBytes/2), AtMS: ms})
 	}
 	s.Turns = boundTurns(turns, limits)
 	s.LastMS = ms
 	s.Session = patched(session, said.Session)
 	return s
+}
+
+// clipped is the beginning of a text that is longer than size bytes: one long answer must not push the whole conversation out.
+func clipped(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	head, _ := wechat.CutText(text, size-len("…"))
+	return head + "…"
 }
 
 // afresh forgets the conversation and what the bots noted in it. The message that asked for that is no part of the new one.

@@ -20,7 +20,11 @@ type Breaker struct {
 }
 
 // Resting tells whether the user's breaker is open: remote bots are not asked, and what else there is answers at once.
-func (s State) Resting(now time.Time) bool { return now.UnixMilli() < s.Breaker.UntilMS }
+// A time that lies further ahead than it can was written by a clock that was wrong.
+func (s State) Resting(limits Limits, now time.Time) bool {
+	left := s.Breaker.UntilMS - now.UnixMilli()
+	return left > 0 && left <= limits.RestFor.Milliseconds()
+}
 
 // fared notes how the remote bots fared over a turn.
 func (s State) fared(u Upstream, limits Limits, now time.Time) State {

@@ -48,6 +48,8 @@ var homes = []home{
 	{library: "github.com/redis/go-redis", dirs: []string{"state/redis"}, tests: []string{"state", "internal"}},
 	{library: "go.uber.org/zap", dirs: []string{"cmd"}},
 	{library: "github.com/spf13/cobra", dirs: []string{"cmd"}},
+	{library: "github.com/openai/openai-go", dirs: []string{"bots/model"}},
+	{library: "github.com/sony/gobreaker", dirs: []string{"bots/upstream"}},
 	{library: "github.com/fsnotify/fsnotify", dirs: []string{"bots/watch"}},
 	{library: "github.com/maypok86/otter", dirs: []string{"ingress"}},
 	{library: "github.com/goccy/go-yaml", dirs: []string{"config", "bots/rules", "wechat/simulator/script"}, tests: []string{"cmd", "internal"}},

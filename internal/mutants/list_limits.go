@@ -12,12 +12,12 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "rate-and-its-burst", rule: "B", takes: "the bound of a burst",
-		file: "conversation/rate.go", old: "	if time.Duration(full-at)+limits.UserEvery > burst {\n", new: "	if time.Duration(full-at)+limits.UserEvery > 2*burst {\n",
+		file: "conversation/rate.go", old: "	size := int64(max(burst, 1)) * int64(every)\n", new: "	size := 2 * int64(max(burst, 1)) * int64(every)\n",
 		tests: []string{"conversation.TestAdmitIsATokenBucket", "actors.TestUserRate"},
 	},
 	{
 		name: "rate-that-refills", rule: "B", takes: "that a bucket which was full stays full, and saves nothing up",
-		file: "conversation/rate.go", old: "	full := max(s.Rate.FullNS, at)\n", new: "	full := max(s.Rate.FullNS, 1)\n",
+		file: "conversation/rate.go", old: "min(max(full, at), at+size)\n", new: "min(max(full, 1), at+size)\n",
 		tests: []string{"conversation.TestAdmitIsATokenBucket"},
 	},
 	{
@@ -37,8 +37,8 @@ var limitMutants = []mutant{
 	{
 		name: "limited-beside-the-turn", rule: "B", takes: "that messages over the rate wait for no turn",
 		file:  "actors/user.go",
-		old:   "			if it.limited = u.overRate(it); it.limited != \"\" {\n",
-		new:   "			if it.limited = u.overRate(it); it.limited != \"\" && len(u.queue) == 0 {\n",
+		old:   "			if it.limited = u.overRate(it, m.again); it.limited != \"\" {\n",
+		new:   "			if it.limited = u.overRate(it, m.again); it.limited != \"\" && len(u.queue) == 0 {\n",
 		tests: []string{"actors.TestLimitedBesideASlowTurn"},
 	},
 	{
@@ -48,12 +48,37 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "rate-shared-out", rule: "B", takes: "sharing an account's rate out by partitions",
-		file: "actors/rates.go", old: "	return min(float64(r.owned.Load())/float64(r.partitions), 1)\n", new: "	return 1\n",
+		file: "actors/rates.go", old: "rateWindow.Seconds() / float64(max(partitions, 1)))\n", new: "rateWindow.Seconds())\n",
 		tests: []string{"actors.TestAccountRate"},
 	},
 	{
+		name: "backlog-by-when-it-came", rule: "B", takes: "judging what waited by when it came",
+		file: "actors/rates.go", old: "u.rates.admit(u.name.Account, it.arrival.LogTime)", new: "u.rates.admit(u.name.Account, it.began)",
+		tests: []string{"actors.TestAccountRateOfABacklog"},
+	},
+	{
+		name: "counted-once-in-a-tenure", rule: "B", takes: "that an entry which an activation lost is not counted again",
+		file: "actors/rates.go", old: "	case !again && !u.rates", new: "	case !u.rates",
+		tests: []string{"actors.TestAccountRateOverLostActivations"},
+	},
+	{
+		name: "clock-that-was-ahead", rule: "B", takes: "that a clock which was ahead locks nobody out",
+		file: "conversation/rate.go", old: "	full = min(max(full, at), at+size)\n", new: "	full = max(full, at)\n",
+		tests: []string{"conversation.TestAdmitAfterAClockThatWasAhead"},
+	},
+	{
+		name: "bounded-answers", rule: "B", takes: "the bound of what a turn may say",
+		file: "conversation/step.go", old: "	answers, _ := Bounded(said.Answers)\n", new: "	answers := said.Answers\n",
+		tests: []string{"actors.TestHugeAnswer"},
+	},
+	{
+		name: "bounded-kept-answers", rule: "B", takes: "the bound of what waits for a user",
+		file: "conversation/compose.go", old: " || size > KeptBytes {", new: " {",
+		tests: []string{"actors.TestManyLongAnswers"},
+	},
+	{
 		name: "share-given-up", rule: "B", takes: "giving a partition's part of the rate up with the partition",
-		file: "actors/partition.go", old: "	p.rates.own(-1, p.Now())\n", new: "",
+		file: "actors/partition.go", old: "	p.owned.Add(-1)\n", new: "",
 		tests: []string{"actors.TestAccountRate"},
 	},
 	{
@@ -64,8 +89,8 @@ var limitMutants = []mutant{
 	{
 		name: "breaker-that-ends", rule: "B", takes: "the end of the user's breaker",
 		file:  "conversation/upstream.go",
-		old:   "func (s State) Resting(now time.Time) bool { return now.UnixMilli() < s.Breaker.UntilMS }",
-		new:   "func (s State) Resting(now time.Time) bool { return s.Breaker.UntilMS > 0 }",
+		old:   "	return left > 0 && left <= limits.RestFor.Milliseconds()\n",
+		new:   "	return s.Breaker.UntilMS > 0 && left <= limits.RestFor.Milliseconds()\n",
 		tests: []string{"actors.TestUserBreaker"},
 	},
 	{

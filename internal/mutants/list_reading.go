@@ -5,8 +5,8 @@ var readingMutants = []mutant{
 	{
 		name: "feed-new-activation", rule: "1", takes: "feeding a new activation everything that is unsettled",
 		file:  "actors/residents.go",
-		old:   "	for _, rec := range r.entries {\n		ctx.Send(r.pid, p.delivery(rec))",
-		new:   "	for _, rec := range r.entries[max(len(r.entries)-1, 0):] {\n		ctx.Send(r.pid, p.delivery(rec))",
+		old:   "	for _, rec := range r.entries {\n		ctx.Send(r.pid, p.delivery(r, rec))",
+		new:   "	for _, rec := range r.entries[max(len(r.entries)-1, 0):] {\n		ctx.Send(r.pid, p.delivery(r, rec))",
 		tests: []string{"actors.TestCommitFaults"},
 	},
 	{
