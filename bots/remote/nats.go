@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,6 +59,7 @@ type NATS struct {
 type waiter struct {
 	answer chan *nats.Msg // the first one; later ones are dropped
 	life   chan struct{}  // a sign of life since it was last looked at
+	signed bool           // there was one; of the call's own goroutine
 }
 
 // NewNATS subscribes for answers on conn. The caller calls Close, and closes conn.
@@ -141,10 +143,16 @@ func (n *NATS) forget(token string) {
 type natsSubject struct {
 	*NATS
 	subject string
+	// signing says that the bots there give signs of life: the last call saw some. An instance that died before its first sign, with the
+	// request in its connection, is noticed then.
+	signing atomic.Bool
 }
 
 // Call implements Transport. An instance that dies over the request is noticed by the end of its signs of life, and the request goes out
 // again: to another instance, since the server has dropped the dead one. All sends share one reply subject, so the first answer counts.
+//
+// Where the bots give signs of life, one that does not even give the first is taken for dead as well, but never for the last word: the
+// instances may be others by now, which give none, and then the call has all its time.
 func (s *natsSubject) Call(ctx context.Context, x Exchange) ([]byte, error) {
 	token, w := s.expect()
 	defer s.forget(token)
@@ -152,7 +160,7 @@ func (s *natsSubject) Call(ctx context.Context, x Exchange) ([]byte, error) {
 		if err := s.send(token, x); err != nil {
 			return nil, err
 		}
-		msg, err := s.await(ctx, w, x.Alive)
+		msg, err := s.await(ctx, w, x.Alive, sends == maxSends)
 		switch {
 		case err == nil:
 			return s.open(msg)
@@ -184,20 +192,35 @@ func (s *natsSubject) send(token string, x Exchange) error {
 // headerRoom is what the headers take of a server's max_payload.
 const headerRoom = 256
 
-// await waits for the answer, or for the end of the signs of life.
-func (s *natsSubject) await(ctx context.Context, w *waiter, alive func()) (*nats.Msg, error) {
+// await waits for the answer, or for the end of the signs of life. last: nothing goes out again after this send.
+func (s *natsSubject) await(ctx context.Context, w *waiter, alive func(), last bool) (*nats.Msg, error) {
 	silence := time.NewTimer(s.silent)
-	silence.Stop() // runs from the first sign on
 	defer silence.Stop()
+	if !w.signed && (last || !s.signing.Load()) {
+		silence.Stop() // it runs from the first sign on
+	}
+	sign := func() {
+		w.signed = true
+		s.signing.Store(true)
+		alive()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for %s: %w", s.subject, context.Cause(ctx))
 		case msg := <-w.answer:
+			select {
+			case <-w.life: // came before it
+				sign()
+			default:
+			}
+			if !w.signed && !noResponders(msg) {
+				s.signing.Store(false)
+			}
 			alive()
 			return msg, nil
 		case <-w.life:
-			alive()
+			sign()
 			silence.Reset(s.silent)
 		case <-silence.C:
 			return nil, fmt.Errorf("%s: %w", s.subject, errSilent)
@@ -205,9 +228,14 @@ func (s *natsSubject) await(ctx context.Context, w *waiter, alive func()) (*nats
 	}
 }
 
+// noResponders tells whether the server says that nobody listens.
+func noResponders(msg *nats.Msg) bool {
+	return len(msg.Data) == 0 && msg.Header.Get("Status") == noRespondersStatus
+}
+
 // open is the answer's body, or the error that it reports.
 func (s *natsSubject) open(msg *nats.Msg) ([]byte, error) {
-	if len(msg.Data) == 0 && msg.Header.Get("Status") == noRespondersStatus {
+	if noResponders(msg) {
 		return nil, &upstream.Fault{Kind: upstream.Broken, Err: fmt.Errorf(
 			"no bot listens on %s: %w; start one, or compare the subject", s.subject, nats.ErrNoResponders)}
 	}

@@ -197,6 +197,56 @@ func TestNATSDeadInstance(t *testing.T) {
 	}
 }
 
+// An instance that dies with a request before its first sign is replaced as well, where its bots were seen to give signs; and where they give
+// none any more, nothing goes out in vain for long, and nobody is given up.
+func TestNATSDeadBeforeItsFirstSign(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	y.nats.silent = 300 * time.Millisecond
+	mute, quiet := atomic.Bool{}, atomic.Bool{}
+	held := make(chan struct{}, 1)
+	dying := y.bot("hy.bot.signs", func(m *nats.Msg) {
+		if mute.Load() {
+			held <- struct{}{}
+			return // it is dead, and nobody knows yet
+		}
+		_ = m.Respond([]byte(working))
+		_ = m.Respond([]byte("first"))
+	})
+	transport := y.subject("hy.bot.signs")
+	call := func(want string, again int64) {
+		t.Helper()
+		x := newExchange("{}")
+		x.Again = func() { x.again.Add(1) }
+		got, err := transport.Call(within(t, 20*time.Second), x.Exchange)
+		if string(got) != want || err != nil || x.again.Load() != again {
+			t.Errorf("%q, %v, after %d more sends; want %q after %d", got, err, x.again.Load(), want, again)
+		}
+	}
+	call("first", 0) // and so they are known to give signs
+	mute.Store(true)
+	replaced := make(chan struct{})
+	go func() { // ends with the first request that the dead one holds
+		defer close(replaced)
+		<-held
+		y.bot("hy.bot.signs", func(m *nats.Msg) {
+			if !quiet.Load() {
+				_ = m.Respond([]byte(working))
+			} else {
+				<-time.After(4 * y.nats.silent)
+			}
+			_ = m.Respond([]byte("second"))
+		})
+		dying.Close()
+	}()
+	call("second", 1)
+	<-replaced
+
+	quiet.Store(true) // another version of the bot, without signs, and slow
+	call("second", maxSends-1)
+	call("second", 0)
+}
+
 // A bot that gives no signs of life has all the time there is, and its answer after the end is nobody's.
 func TestNATSWithoutSigns(t *testing.T) {
 	t.Parallel()
