@@ -68,13 +68,13 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "bounded-answers", rule: "B", takes: "the bound of what a turn may say",
-		file: "conversation/step.go", old: "	answers, _ := Bounded(said.Answers)\n", new: "	answers := said.Answers\n",
-		tests: []string{"actors.TestHugeAnswer"},
+		file: "conversation/bound.go", old: "		if size <= left {\n", new: "		if size <= left || left > 0 {\n",
+		tests: []string{"conversation.TestBounded", "actors.TestHugeAnswer"},
 	},
 	{
 		name: "bounded-kept-answers", rule: "B", takes: "the bound of what waits for a user",
 		file: "conversation/compose.go", old: " || size > KeptBytes {", new: " {",
-		tests: []string{"actors.TestManyLongAnswers"},
+		tests: []string{"conversation.TestKeptAnswersAreBounded", "actors.TestManyLongAnswers"},
 	},
 	{
 		name: "share-given-up", rule: "B", takes: "giving a partition's part of the rate up with the partition",
