@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -83,7 +84,7 @@ func prepareBot(t *testing.T, name string, env ...string) exampleBot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.command = append(env, command...)
+	b.command = slices.Concat(env, command)
 	return b
 }
 
@@ -101,7 +102,7 @@ func (b exampleBot) start(t *testing.T) *servers.Program {
 		}
 	})
 	listens := poll(t.Context(), startLimit, func() bool {
-		said, err := os.ReadFile(output) //nolint:gosec // a folder of ours
+		said, err := os.ReadFile(output)
 		return err == nil && strings.Contains(string(said), "listening") || !p.Running()
 	})
 	if !listens || !p.Running() {

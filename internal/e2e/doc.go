@@ -6,5 +6,6 @@
 //
 //	go test ./internal/e2e                            everything, with two kills per durability
 //	go test ./internal/e2e -run TestKill -kills 20    the long form of the kill test
+//	go test ./internal/e2e -run TestSlowModel -long   the long form of the tests of bots (TestSlowModel, TestModel…)
 //	HONGYAN_E2E_SEED=7 go test ./internal/e2e …       repeats the instants of a run; each run prints its seed
 package e2e

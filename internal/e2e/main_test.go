@@ -22,8 +22,8 @@ import (
 // kills is how often the kill test kills each engine; the long form has 20.
 var kills = flag.Int("kills", 2, "kills of each engine in TestKill")
 
-// long chooses the full sizes and times of the tests of deliveries through WeChat's API.
-var long = flag.Bool("long", false, "the long form of TestAPIOutage, TestBurst and TestErrorCodes")
+// long chooses the full sizes, times and targets of the tests of deliveries through WeChat's API and of those of bots.
+var long = flag.Bool("long", false, "the long form of TestAPIOutage, TestBurst, TestErrorCodes, TestSlowModel and TestModel…")
 
 // atOnce is how many of these tests run beside each other at least: they mostly wait for WeChat's five seconds.
 const atOnce = 6

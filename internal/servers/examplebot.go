@@ -41,7 +41,7 @@ func PrepareExampleBot(root, name, into string) (command []string, err error) {
 
 func copyFiles(from, to string, names ...string) error {
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(from, name)) //nolint:gosec // a folder of ours
+		data, err := os.ReadFile(filepath.Join(from, name))
 		if err != nil {
 			return err
 		}
