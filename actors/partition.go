@@ -109,6 +109,7 @@ type partition struct {
 	lastSweep, lastGeneration, lastPurge time.Time
 	probing, checking, purging           bool
 	releasing                            time.Time // when the release was asked for
+	hurried                              bool      // and users were told to wait for the bot no longer
 	stopped                              bool
 	stats                                backlog
 }
@@ -370,6 +371,14 @@ func stepDownReason(err error) string {
 func (p *partition) tryRelease(ctx actor.Context) {
 	if p.releasing.IsZero() || p.stopped {
 		return
+	}
+	if patient := p.Now().Sub(p.releasing) < askingWithin; !patient && !p.hurried {
+		p.hurried = true
+		for _, r := range p.users {
+			if r.pid != nil && len(r.entries) > 0 {
+				ctx.Send(r.pid, &depart{})
+			}
+		}
 	}
 	within := releaseWithin
 	if p.sending.Load() > 0 { // a call whose outcome nobody wrote down would be a dead letter

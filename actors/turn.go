@@ -57,7 +57,7 @@ func (u *user) start(ctx actor.Context, it *item) {
 // handsOver ends the turn of a message that is handed over to an agent, as one before it could not be.
 func (u *user) handsOver(ctx actor.Context, it *item) bool {
 	transfer, ok := u.st.HandsOver(it.in, u.account.Limits, u.Now())
-	if ok {
+	if ok = ok && it.source == messages.Source_SOURCE_CALLBACK; ok {
 		u.apply(ctx, it, conversation.Said{Answers: []*messages.Answer{transfer}})
 	}
 	return ok
@@ -125,6 +125,7 @@ func (u *user) heard(ctx actor.Context, m *answered) {
 	}
 	it := u.queue[0]
 	u.cancel = nil
+	u.park(ctx, false)
 	u.spent(it, m.said.said.Tokens)
 	if u.Trace != nil {
 		u.trace(messages.StageBot, it, it.deliveries[0], triedWords(m.said.tried))

@@ -126,6 +126,10 @@ func (u *user) Receive(ctx actor.Context) {
 		u.hurry()
 	case *endFlood:
 		u.endFlood(ctx)
+	case *depart:
+		if len(u.queue) > 0 && u.queue[0].phase == phaseAsking { // the next owner asks again
+			u.park(ctx, true)
+		}
 	case *compare:
 		u.compareRecord(ctx)
 	case *messages.Inspect:

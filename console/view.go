@@ -173,7 +173,7 @@ func newUserView(v *messages.UserView, now time.Time) (*User, error) {
 // bounds fills in what keeps the user's messages from the bots, or will.
 func (u *User) bounds(s conversation.State, now time.Time) {
 	u.Breaker.Failures = s.Breaker.Failures
-	if s.Resting(now) {
+	if s.Breaker.UntilMS > now.UnixMilli() {
 		until := instant(s.Breaker.UntilMS)
 		u.Breaker.OpenUntil = &until
 	}

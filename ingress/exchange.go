@@ -149,10 +149,13 @@ func (x *exchange) await() {
 	}
 	timer := time.NewTimer(limit - time.Since(x.start))
 	defer timer.Stop()
+	parting := false
 	select {
 	case <-x.slot.claim:
 	case <-x.r.Context().Done():
 	case <-timer.C:
+	case <-x.g.parting:
+		parting = true
 	}
 	answer, claimed := x.g.slots.close(x.slot)
 	if claimed && x.deliver(answer) != messages.Verdict_VERDICT_REFUSED {
@@ -162,7 +165,7 @@ func (x *exchange) await() {
 	switch {
 	case x.r.Context().Err() != nil:
 		x.end(endGone)
-	case x.last:
+	case x.last || parting:
 		x.think()
 	default:
 		x.hold()

@@ -46,6 +46,8 @@ type Options struct {
 	Callers    Callers               // needed where an account's CallbackIPs is not off
 	Proxies    []netip.Prefix        // whose X-Forwarded-For is believed; without them the peer is the caller
 	IPRate     float64               // requests a second of one client address; 0: no bound. With it, Drain must be called at the end
+	// Alone says that nobody takes WeChat's later deliveries while this process is stopped: Drain ends exchanges that wait for an answer.
+	Alone bool
 }
 
 // Ingress is the callback endpoint of one process. Its methods may be called at once.
@@ -73,7 +75,9 @@ type Ingress struct {
 	elsewhere  limiter  // of lines about addresses that are not listed
 	perIP      *ipRates // nil: no bound
 
-	gate gate
+	gate    gate
+	alone   bool
+	parting chan struct{} // closed while the process stops: nobody waits for an answer any more
 }
 
 // account is one Official Account, ready to serve.
@@ -98,9 +102,10 @@ func New(o Options) (*Ingress, error) {
 	g := &Ingress{
 		id: o.ID, log: o.Log, accounts: make(map[string]*account, len(o.Accounts)),
 		now: o.Now, random: o.Random, logger: o.Logger, trace: o.Trace, maxBody: o.MaxBody, partitions: o.Partitions,
-		slots:   newSlots(),
-		bulk:    make(chan struct{}, bulkPerCore*runtime.GOMAXPROCS(0)),
-		quiet:   limiter{allow: rate.NewLimiter(refusalLinesPerSecond, refusalLinesBurst)},
+		slots: newSlots(),
+		bulk:  make(chan struct{}, bulkPerCore*runtime.GOMAXPROCS(0)),
+		quiet: limiter{allow: rate.NewLimiter(refusalLinesPerSecond, refusalLinesBurst)},
+		alone: o.Alone, parting: make(chan struct{}),
 		callers: o.Callers, proxies: o.Proxies, elsewhere: limiter{allow: rate.NewLimiter(rate.Every(time.Minute), 1)},
 	}
 	if g.now == nil {
@@ -245,9 +250,15 @@ func (g *Ingress) Offer(ctx context.Context, o *messages.Offer) *messages.OfferR
 }
 
 // Drain is the planned stop: new exchanges get 503 from now on, and it returns when those that are under way have ended, or
-// with ctx's error. Offers are answered all the while and afterwards.
+// with ctx's error. Offers are answered all the while and afterwards. It is called once.
+//
+// Where this is the only ingress, WeChat's later deliveries would find nobody and its users would see the fault banner. So what still waits
+// for an answer after partAfter ends with the account's text for that: the message is in the log, and its answer comes later.
 func (g *Ingress) Drain(ctx context.Context) error {
 	g.perIP.stop()
+	if g.alone {
+		defer time.AfterFunc(partAfter, func() { close(g.parting) }).Stop()
+	}
 	select {
 	case <-g.gate.shut():
 		return nil
@@ -255,6 +266,9 @@ func (g *Ingress) Drain(ctx context.Context) error {
 		return fmt.Errorf("ingress: exchanges are still open: %w", ctx.Err())
 	}
 }
+
+// partAfter is how long answers may still come while the process stops.
+const partAfter = 2 * time.Second
 
 // Server is an HTTP server with the limits that the endpoint needs around its handler: a request has ten seconds to arrive,
 // headers five, and a connection may idle for ninety. Writes are bounded by the handler. The caller sets Addr or a listener.

@@ -118,7 +118,7 @@ func (e *engine) build(ctx context.Context) error {
 			return err
 		}
 		e.ingress, err = ingress.New(ingress.Options{
-			Callers: e.known(), Proxies: trusted, IPRate: e.cfg.Limits.IPRate.PerSecond(),
+			Callers: e.known(), Proxies: trusted, IPRate: e.cfg.Limits.IPRate.PerSecond(), Alone: e.cfg.NATS.Embedded(),
 			Accounts: ingressAccounts(e.cfg), Log: e.journal, ID: e.slots, Logger: e.log, Registerer: e.reg, Trace: e.trace,
 			Partitions: e.layout.Partitions,
 		})

@@ -68,7 +68,7 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "bounded-answers", rule: "B", takes: "the bound of what a turn may say",
-		file: "conversation/bound.go", old: "		if size <= left {\n", new: "		if size <= left || left > 0 {\n",
+		file: "conversation/bound.go", old: "		case size <= left:\n", new: "		case size <= left || left > 0:\n",
 		tests: []string{"conversation.TestBounded", "actors.TestHugeAnswer"},
 	},
 	{
