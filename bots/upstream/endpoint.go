@@ -47,7 +47,7 @@ func (u *Upstream) newEndpoint(index int, spec Endpoint) *endpoint {
 		tally: newTally(u.settings.Window, now), visits: make(map[*visit]struct{}),
 	}
 	e.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		MaxRequests:   uint32(min(u.settings.Probes, 1<<16)),
+		MaxRequests:   e.probes(),
 		Timeout:       u.settings.Open,
 		ReadyToTrip:   func(gobreaker.Counts) bool { return e.condemned || e.tally.trips(u.now(), u.settings.Failures) },
 		OnStateChange: func(_ string, _, to gobreaker.State) { e.changed(to) },
