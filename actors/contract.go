@@ -113,8 +113,8 @@ const (
 	maxAboveFloor      = 65536 // entries above a partition's floor
 	maxQueued          = 200   // messages of one user that wait for their turn
 	opTimeout          = 3 * time.Second
-	releaseWithin      = 5 * time.Second // for turns under way at a planned release
-	askingWithin       = 2 * time.Second // of that, for what bots have to say
+	releaseWithin      = 5 * time.Second        // for turns under way at a planned release
+	askingWithin       = 250 * time.Millisecond // of that, for bots and for WeChat's next delivery: the partition stands still meanwhile
 	respawnAfter       = 200 * time.Millisecond
 	generationEvery    = time.Second
 	purgeEvery         = 5 * time.Second // and staggered: a purge looks at every entry of the log under its lock, so it must find few

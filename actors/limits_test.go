@@ -391,3 +391,52 @@ func TestAccountRateOverLostActivations(t *testing.T) {
 		w.wantLimited("account", 0)
 	})
 }
+
+// A letter that is re-driven is answered: it is no message of the user, and cannot be handed over.
+func TestRedriveOfAUserWhoIsOwedAnAgent(t *testing.T) {
+	inPushWorld(t, func(t *testing.T, w *world) {
+		w.opts.Accounts = map[string]Account{account: {Limits: conversation.Limits{HandOver: "write again"}}}
+		transfer := &messages.Answer{Content: &messages.Answer_Transfer{Transfer: &messages.TransferAnswer{}}}
+		w.bot.panics = map[string]bool{"boom": true}
+		w.bot.says = map[string]bots.Response{"agent": {Handled: true, Answers: []*messages.Answer{transfer}}}
+		w.start()
+		w.deliver(w.message("u1", "1", "boom"))
+		time.Sleep(10 * time.Second)
+		w.slowly("first", 10*time.Second)
+		w.deliver(w.message("u1", "2", "first"))
+		w.deliver(w.message("u1", "3", "agent"))
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		w.line.want(t, "re: first", "write again")
+		w.bot.mu.Lock()
+		w.bot.panics = nil
+		w.bot.mu.Unlock()
+		for id, letter := range w.log.Letters() {
+			w.redrive(id, letter)
+		}
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		w.line.want(t, "re: first", "write again", "re: boom")
+	})
+}
+
+// A planned release does not wait for a slow bot: the next owner asks it again.
+func TestReleaseBesideASlowBot(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.bot.slow("slow", 20*time.Second)
+		w.deliver(w.message("u1", "1", "slow"))
+		began := time.Now()
+		w.stop()
+		if took := time.Since(began); took > askingWithin+time.Second {
+			t.Errorf("the release took %v", took)
+		}
+		w.start()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.wantSaid("u1", "slow")
+		if n := w.bot.count("slow"); n != 2 {
+			t.Errorf("the bot was asked %d times", n)
+		}
+	})
+}

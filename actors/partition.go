@@ -20,12 +20,15 @@ import (
 type Engine struct {
 	*Options
 	metrics  *metrics
-	reported sync.Map     // partition → reported, see Backlog
+	reported sync.Map // partition → reported, see Backlog
+	rates    rates
 	owned    atomic.Int64 // partitions
 }
 
 // New registers the actors' metrics.
-func New(o Options) *Engine { return &Engine{Options: &o, metrics: newMetrics(o.Registerer)} }
+func New(o Options) *Engine {
+	return &Engine{Options: &o, metrics: newMetrics(o.Registerer), rates: newRates(o.Accounts)}
+}
 
 // Partition makes the actor of one tenure. The cluster spawns it under the partition's name once it has won the lease, sends
 // it *Release before it gives the lease up, and takes the lease anew when the actor ends by itself: it does so when a later
@@ -34,7 +37,7 @@ func (e *Engine) Partition(t Tenure) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		ctx, cancel := context.WithCancel(context.Background())
 		return &partition{
-			shared: &shared{Engine: e, tenure: t, ctx: ctx, rates: newRates(e.Accounts, e.Partitions)},
+			shared: &shared{Engine: e, tenure: t, ctx: ctx},
 			cancel: cancel,
 			users:  make(map[messages.User]*resident),
 			doomed: make(map[uint64]string),
@@ -57,7 +60,6 @@ type shared struct {
 	root       *actor.RootContext
 	ctx        context.Context // ends with the partition
 	since      time.Time       // when this tenure had taken the partition over
-	rates      rates           // of the accounts, in this partition
 	leaving    atomic.Bool     // an orderly release has begun: no new call of WeChat's send API is made
 	book       callBook        // of calls of WeChat's send API
 	sending    atomic.Int64    // calls of WeChat's send API that are under way, or whose outcome is not written down

@@ -53,7 +53,7 @@ type (
 	hurry struct{}
 	// endFlood tells a user's actor, by itself, to record what a flood pushed out: it comes behind all that waits in the mailbox.
 	endFlood struct{}
-	// depart tells a user's actor that the partition is released and waits no longer for the bot.
+	// depart tells a user's actor that the partition is released, and waits no longer for the bot or for WeChat.
 	depart struct{}
 	// compare tells a user's actor that the store has lost writes (rule 9).
 	compare struct{}
@@ -69,7 +69,7 @@ type (
 		user  messages.User
 		until time.Time
 	}
-	// parked tells the partition that a user's first message waits for WeChat's API, or at a release for the bot, or does no more.
+	// parked tells the partition that a user's first message waits for WeChat's API, or at a release for anything else, or does no more.
 	parked struct {
 		user messages.User
 		on   bool

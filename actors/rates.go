@@ -7,18 +7,18 @@ import (
 	"hongyan/messages"
 )
 
-// rates are the accounts' rates in one partition. Users are spread evenly over the partitions, so each has its part of what holds for the
-// cluster, whoever owns it: no node asks another one.
+// rates are the accounts' rates on one node. Users are spread evenly over the partitions, so a node's part of what holds for the cluster is
+// its part of them: no node asks another one, and what one gives up its successor has.
 type rates map[string]*accountRate
 
 // accountRate counts an account's messages by when they came, on the log's clock: so many in each window. A bucket of tokens would need
 // them in their order, and users' actors come to theirs in any, most of all over entries that waited while nobody read them.
 type accountRate struct {
-	most    int64                     // in one window
-	windows [rateWindows]atomic.Int64 // by number modulo rateWindows: the window's number and its count
+	perWindow float64                   // over the whole cluster
+	windows   [rateWindows]atomic.Int64 // by number modulo rateWindows: the window's number and its count
 }
 
-// A window holds several seconds' worth of a partition's part, for users are not spread as evenly as that, and at least so many messages.
+// A node takes several seconds' worth of its part at once, for users do not write as evenly as that, and at least so many messages.
 const (
 	rateWindow  = 10 * time.Second
 	leastBurst  = 5
@@ -26,23 +26,24 @@ const (
 	countBits   = 24
 )
 
-func newRates(accounts map[string]Account, partitions int) rates {
+func newRates(accounts map[string]Account) rates {
 	r := make(rates)
 	for id, a := range accounts {
 		if a.Rate > 0 {
-			most := int64(a.Rate * rateWindow.Seconds() / float64(max(partitions, 1)))
-			r[id] = &accountRate{most: min(max(most, leastBurst), 1<<countBits-1)}
+			r[id] = &accountRate{perWindow: a.Rate * rateWindow.Seconds()}
 		}
 	}
 	return r
 }
 
-// admit counts a message that came at that time against the account's rate, and tells whether there was room for it.
-func (r rates) admit(account string, at time.Time) bool {
+// admit counts a message that came at that time against the account's rate, of which share is this node's, and tells whether there was
+// room for it.
+func (r rates) admit(account string, share float64, at time.Time) bool {
 	a := r[account]
 	if a == nil {
 		return true
 	}
+	most := min(max(int64(a.perWindow*share), leastBurst), 1<<countBits-1)
 	window := at.Unix() / int64(rateWindow.Seconds())
 	cell := &a.windows[window%rateWindows]
 	for {
@@ -53,7 +54,7 @@ func (r rates) admit(account string, at time.Time) bool {
 			return true
 		case counted < window:
 			next = window<<countBits | 1
-		case before&(1<<countBits-1) >= a.most:
+		case before&(1<<countBits-1) >= most:
 			return false
 		}
 		if cell.CompareAndSwap(before, next) {
@@ -88,7 +89,7 @@ func (u *user) overRate(it *item, again bool) string {
 	switch {
 	case !ok:
 		return limitedByUser
-	case !again && !u.rates.admit(u.name.Account, it.arrival.LogTime):
+	case !again && !u.rates.admit(u.name.Account, u.Share(), it.arrival.LogTime):
 		return limitedByAccount
 	default:
 		return ""

@@ -219,7 +219,7 @@ func TestDeadlyEntry(t *testing.T) {
 // A planned release writes a clean checkpoint; the next owner counts no crash and reads nothing again.
 func TestPlannedRelease(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.bot.slow("a", 2*time.Second)
+		w.bot.slow("a", askingWithin/2)
 		w.start()
 		s := w.deliver(w.message("u1", "1", "a"))
 		w.stop()

@@ -224,6 +224,27 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// Where nobody takes WeChat's later deliveries, a stop ends what waits with the text for that, and not by letting WeChat hang up three
+// times; the slot is refused then, so that the answer comes later.
+func TestDrainOfTheOnlyIngress(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(o *Options) { o.Alone = true }, func(s *stage) {
+		got := s.deliver("1", time.Now())
+		e := s.entry(1)
+		began := time.Now()
+		if err := s.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != partAfter {
+			t.Errorf("it took %v, want %v", took, partAfter)
+		}
+		if r := <-got; r.status != http.StatusOK || !strings.Contains(r.body, "still thinking") {
+			t.Errorf("WeChat got %+v", r)
+		}
+		s.want("offer behind it", s.offer(e, "hello"), refused)
+	})
+}
+
 // The stations of one message, as whoever watches sees them.
 func TestTrace(t *testing.T) {
 	t.Parallel()

@@ -208,8 +208,17 @@ func (e *engine) serve(ctx, base context.Context) error {
 	}
 	if e.sender != nil {
 		g.Go(func() error { return e.sender.Run(base) })
-		g.Go(func() error { return e.budgets.Run(base) })
 	}
+	spending, stopSpending := context.WithCancel(base)
+	defer stopSpending()
+	reported := make(chan struct{})
+	g.Go(func() error {
+		defer close(reported)
+		if e.budgets == nil {
+			return nil
+		}
+		return e.budgets.Run(spending)
+	})
 	g.Go(func() error {
 		defer stopBase()
 		if e.cluster != nil {
@@ -223,7 +232,10 @@ func (e *engine) serve(ctx, base context.Context) error {
 		serving, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(base, cancel)() // one of the others failed
-		return e.serveCallbacks(serving)
+		err := e.serveCallbacks(serving)
+		stopSpending()
+		<-reported // what turns cost, while the accounts' actors are there to hear it
+		return err
 	})
 	return g.Wait()
 }

@@ -154,7 +154,7 @@ var answerMutants = []mutant{
 	},
 	{
 		name: "text-for-the-last-delivery", rule: "17", takes: "the ingress's own text for the last delivery",
-		file: "ingress/exchange.go", old: "	case x.last:\n		x.think()\n", new: "	case x.last:\n		x.hold()\n",
+		file: "ingress/exchange.go", old: "	case x.last || parting:\n		x.think()\n", new: "	case x.last || parting:\n		x.hold()\n",
 		tests: []string{"ingress.TestLastDelivery"},
 	},
 	{

@@ -48,12 +48,12 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "rate-shared-out", rule: "B", takes: "sharing an account's rate out by partitions",
-		file: "actors/rates.go", old: "rateWindow.Seconds() / float64(max(partitions, 1)))\n", new: "rateWindow.Seconds())\n",
+		file: "actors/rates.go", old: "int64(a.perWindow*share)", new: "int64(a.perWindow)",
 		tests: []string{"actors.TestAccountRate"},
 	},
 	{
 		name: "backlog-by-when-it-came", rule: "B", takes: "judging what waited by when it came",
-		file: "actors/rates.go", old: "u.rates.admit(u.name.Account, it.arrival.LogTime)", new: "u.rates.admit(u.name.Account, it.began)",
+		file: "actors/rates.go", old: "u.Share(), it.arrival.LogTime)", new: "u.Share(), it.began)",
 		tests: []string{"actors.TestAccountRateOfABacklog"},
 	},
 	{
@@ -75,6 +75,26 @@ var limitMutants = []mutant{
 		name: "bounded-kept-answers", rule: "B", takes: "the bound of what waits for a user",
 		file: "conversation/compose.go", old: " || size > KeptBytes {", new: " {",
 		tests: []string{"conversation.TestKeptAnswersAreBounded", "actors.TestManyLongAnswers"},
+	},
+	{
+		name: "release-beside-a-slow-bot", rule: "B", takes: "that a release does not wait for a slow bot",
+		file: "actors/user.go", old: "		if len(u.queue) > 0 && u.queue[0].phase != phasePushing {\n", new: "		if len(u.queue) > 0 && u.queue[0].phase == phaseQueued {\n",
+		tests: []string{"actors.TestReleaseBesideASlowBot"},
+	},
+	{
+		name: "stop-of-the-only-ingress", rule: "B", takes: "that the only ingress ends what waits when it stops",
+		file: "ingress/exchange.go", old: "	case x.last || parting:\n", new: "	case x.last:\n",
+		tests: []string{"ingress.TestDrainOfTheOnlyIngress"},
+	},
+	{
+		name: "letters-are-not-handed-over", rule: "B", takes: "that a re-driven letter is answered, not handed over",
+		file: "actors/turn.go", old: "	if ok = ok && it.source == messages.Source_SOURCE_CALLBACK; ok {\n", new: "	if ok {\n",
+		tests: []string{"actors.TestRedriveOfAUserWhoIsOwedAnAgent"},
+	},
+	{
+		name: "answers-of-broken-bytes", rule: "B", takes: "mending texts that are no UTF-8",
+		file: "conversation/bound.go", old: "!utf8.ValidString(text.GetContent()) {", new: "text.GetContent() == \"\" {",
+		tests: []string{"actors.TestInvalidUTF8"},
 	},
 	{
 		name: "share-given-up", rule: "B", takes: "giving a partition's part of the rate up with the partition",
