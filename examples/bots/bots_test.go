@@ -1,4 +1,3 @@
-// Package bots_test starts the example bots as the processes that they are, and asks them what a user would.
 package bots_test
 
 import (
