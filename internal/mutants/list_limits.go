@@ -83,7 +83,7 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "stop-of-the-only-ingress", rule: "B", takes: "that the only ingress ends what waits when it stops",
-		file: "ingress/exchange.go", old: "	case x.last || parting:\n", new: "	case x.last:\n",
+		file: "ingress/exchange.go", old: "	case x.last || parting:\n", new: "	case x.last && !parting:\n",
 		tests: []string{"ingress.TestDrainOfTheOnlyIngress"},
 	},
 	{
@@ -93,7 +93,7 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "answers-of-broken-bytes", rule: "B", takes: "mending texts that are no UTF-8",
-		file: "conversation/bound.go", old: "!utf8.ValidString(text.GetContent()) {", new: "text.GetContent() == \"\" {",
+		file: "conversation/bound.go", old: "!utf8.ValidString(text.GetContent()) {", new: "!utf8.ValidString(text.GetContent()) && left < 0 {",
 		tests: []string{"actors.TestInvalidUTF8"},
 	},
 	{
