@@ -61,3 +61,13 @@ func TestBounded(t *testing.T) {
 		}
 	})
 }
+
+// Bytes that are no UTF-8 could never be written down: in a text they are replaced, and any other answer with them is left out.
+func TestBrokenBytes(t *testing.T) {
+	t.Parallel()
+	card := &messages.Answer{Content: &messages.Answer_Card{Card: &messages.CardAnswer{CardId: "\xff"}}}
+	got, cut := Bounded([]*messages.Answer{textAnswer("a\xffb"), card, textAnswer("c")})
+	if !cut || len(got) != 2 || got[0].GetText().GetContent() != "a\uFFFDb" || got[1].GetText().GetContent() != "c" {
+		t.Errorf("got %v, cut %v", got, cut)
+	}
+}

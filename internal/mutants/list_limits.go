@@ -94,7 +94,7 @@ var limitMutants = []mutant{
 	{
 		name: "answers-of-broken-bytes", rule: "B", takes: "mending texts that are no UTF-8",
 		file: "conversation/bound.go", old: "!utf8.ValidString(text.GetContent()) {", new: "!utf8.ValidString(text.GetContent()) && left < 0 {",
-		tests: []string{"actors.TestInvalidUTF8"},
+		tests: []string{"conversation.TestBrokenBytes", "actors.TestInvalidUTF8"},
 	},
 	{
 		name: "share-given-up", rule: "B", takes: "giving a partition's part of the rate up with the partition",
