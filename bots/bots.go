@@ -83,6 +83,13 @@ type Tried struct {
 // it is over its rate. It is not the turn's fault, and the user's breaker does not count it.
 var ErrUnavailable = errors.New("the upstream cannot be asked now")
 
+// AtHand is a remote Bot that answers some requests by itself, without its upstream: those are answered in a hurry too, and while the
+// user's breaker is open.
+type AtHand interface {
+	// AtHand tells whether Answer, with the same request, would ask nobody. It returns at once.
+	AtHand(req *Request) bool
+}
+
 // Bot is one link of a chain. Answer may be called from many goroutines at once, takes as long as it needs within ctx, and
 // must return soon after ctx ends.
 type Bot interface {

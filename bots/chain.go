@@ -26,7 +26,7 @@ type Link struct {
 	// Timeout bounds one answer of this link; 0 leaves it to the turn's own context.
 	Timeout time.Duration
 	// Remote says that the link asks an upstream, which may be slow or down. It is passed over in a hurry and while the user's breaker
-	// is open, and its errors count for that breaker.
+	// is open, and its errors count for that breaker; but for what it answers by itself, see AtHand.
 	Remote bool
 }
 
@@ -167,7 +167,10 @@ func (t *turn) nobody() Response {
 // ask gives one link its turn: with its own time, its own session values, and its panics and senseless answers made errors.
 func (t *turn) ask(ctx context.Context, l Link) (resp Response, err error) {
 	name := l.Bot.Name()
-	if l.Remote && (t.req.Hurry || t.req.Resting) {
+	own := *t.req
+	own.Session, own.Media = sessionOf(t.req.Session, name), t.media
+	asks := l.Remote && !atHand(l.Bot, &own)
+	if asks && (t.req.Hurry || t.req.Resting) {
 		t.wanting = true
 		t.note(name, resultSkipped, 0)
 		return Response{}, nil
@@ -178,8 +181,6 @@ func (t *turn) ask(ctx context.Context, l Link) (resp Response, err error) {
 		within, cancel = context.WithTimeout(ctx, l.Timeout)
 		defer cancel()
 	}
-	own := *t.req
-	own.Session, own.Media = sessionOf(t.req.Session, name), t.media
 	start := time.Now()
 	resp, err = safely(within, l.Bot, &own)
 	if err == nil {
@@ -189,7 +190,7 @@ func (t *turn) ask(ctx context.Context, l Link) (resp Response, err error) {
 	t.metrics.seconds.WithLabelValues(name).Observe(took.Seconds())
 	t.note(name, resultOf(resp, err), took)
 	t.tokens += resp.Tokens
-	if l.Remote {
+	if asks {
 		t.fared(resp, err)
 	}
 	if err != nil {
@@ -243,6 +244,20 @@ func safely(ctx context.Context, bot Bot, req *Request) (resp Response, err erro
 		}
 	}()
 	return bot.Answer(ctx, req)
+}
+
+// atHand tells whether the bot answers by itself, see AtHand. One that panics over it does not.
+func atHand(bot Bot, req *Request) (yes bool) {
+	handy, ok := bot.(AtHand)
+	if !ok {
+		return false
+	}
+	defer func() {
+		if recover() != nil {
+			yes = false
+		}
+	}()
+	return handy.AtHand(req)
 }
 
 // check refuses an answer that WeChat would show as its fault banner (wechat-protocol §3: an empty Content).

@@ -85,6 +85,51 @@ func TestRemoteLinks(t *testing.T) {
 	}
 }
 
+// handy answers "/new" by itself, and panics over "boom".
+type handy struct{ Bot }
+
+func (handy) AtHand(req *Request) bool {
+	if req.Message.GetText().GetContent() == "boom" {
+		panic("boom")
+	}
+	return req.Message.GetText().GetContent() == "/new" && req.Session["key"] == "value"
+}
+
+// What a remote link answers by itself is answered in a hurry and while the user's breaker is open, and says nothing of the upstream.
+func TestAtHand(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		text          string
+		hurry, rest   bool
+		want, tried   string
+		upstreamAsked bool
+	}{
+		{"/new", true, false, "from M", "M answered", false},
+		{"/new", false, true, "from M", "M answered", false},
+		{"/new", false, false, "from M", "M answered", false},
+		{"x", true, false, "sorry", "M skipped, fallback answered", false},
+		{"x", false, true, "sorry", "M skipped, fallback answered", false},
+		{"x", false, false, "from M", "M answered", true},
+		{"boom", false, true, "sorry", "M skipped, fallback answered", false},
+	}
+	for _, tt := range tests {
+		req := text(tt.text)
+		req.Hurry, req.Resting, req.Session = tt.hurry, tt.rest, map[string]string{"M.key": "value"}
+		got, err := remote(t, handy{says("M", "from M")}).Answer(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tried []string
+		for _, l := range got.Tried {
+			tried = append(tried, l.Link+" "+l.Result)
+		}
+		said, asked := first(got).GetText().GetContent(), got.Upstream != conversation.UpstreamNotAsked
+		if said != tt.want || strings.Join(tried, ", ") != tt.tried || asked != tt.upstreamAsked {
+			t.Errorf("%q, hurry %t, resting %t: %q, %q, upstream %d", tt.text, tt.hurry, tt.rest, said, tried, got.Upstream)
+		}
+	}
+}
+
 // A link that hands the user over says nothing else: WeChat's one reply is the transfer.
 func TestHandOver(t *testing.T) {
 	t.Parallel()

@@ -9,26 +9,28 @@ import (
 	"hongyan/bots/upstream"
 )
 
-// attempt is one round at one endpoint. What the endpoint refuses is left out and remembered (quirks), a context that is too long
-// for it is halved once, a key that was replaced meanwhile is used once more. Whatever ends in an error is one that the upstream can
+// attempt is one round at one endpoint. What the endpoint refuses is left out, and remembered where that helped (quirks), a context that
+// is too long for it is halved once, a key that was replaced meanwhile is used once more. Whatever ends in an error is one that the upstream can
 // judge.
 func (t *turn) attempt(ctx context.Context, c upstream.Call, tools bool) (reply, error) {
 	e := t.bot.endpoints[c.Endpoint]
 	budget, least := t.budget(), leastQuestion
 	halved, rekeyed := false, false
+	known, found := e.quirks.now(t.bot.now()), quirk(0)
 	for {
 		limit, err := t.answerTokens()
 		if err != nil {
 			return reply{}, &upstream.Fault{Kind: upstream.Refused, Err: err}
 		}
 		request := t.compose(budget, least)
-		key, quirks := e.currentKey(), quirk(e.quirks.Load())
-		params := t.params(e.model, quirks, request, limit, tools)
+		key := e.currentKey()
+		params := t.params(e.model, known|found, request, limit, tools)
 		r, err := e.send(ctx, key, params, c.Alive)
 		t.count(r, request.tokens)
 		var refusal *statusError
 		switch {
 		case err == nil:
+			t.bot.learn(e, found)
 			return finished(r, tools)
 		case !errors.As(err, &refusal):
 			return reply{}, broken(err)
@@ -39,7 +41,8 @@ func (t *turn) attempt(ctx context.Context, c upstream.Call, tools bool) (reply,
 			budget = request.tokens - request.spoken/2
 		case refusal.denied() && !rekeyed && e.rotated(key):
 			rekeyed = true
-		case t.bot.learn(e, refusal, quirks):
+		case refusal.quirk()&^(known|found) != 0:
+			found |= refusal.quirk()
 		default:
 			return reply{}, refusal.fault(t.bot.now())
 		}

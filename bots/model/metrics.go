@@ -12,6 +12,7 @@ import (
 const (
 	toolOK           = "ok"
 	toolFailed       = "error"
+	toolReported     = "reported" // it says itself that it failed
 	toolLate         = "timeout"
 	toolBadArguments = "bad_arguments"
 	toolUnknown      = "unknown" // the model made the tool up
@@ -34,7 +35,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	calls, err := bots.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hongyan_model_tool_calls_total",
-		Help: "Calls of tools by a model: ok, error, timeout, bad_arguments or unknown (there is no such tool; its name is not shown).",
+		Help: "Calls of tools by a model: ok, reported (the tool says that it failed), error, timeout, bad_arguments or unknown (there is " +
+			"no such tool; its name is not shown).",
 	}, []string{"bot", "tool", "result"}))
 	if err != nil {
 		return nil, fmt.Errorf("registering hongyan_model_tool_calls_total: %w", err)

@@ -10,6 +10,7 @@
 //	turn.go       rounds: ask, call tools, ask again
 //	attempt.go    one round at one endpoint: what the endpoint refuses is left out, what is too long is halved
 //	request.go    what is sent; wire.go what comes back, guarded; reply.go the stream put together
+//	quirks.go     what an endpoint does not take of a request
 //	fault.go      what a failure means for the endpoint
 //	tools.go      the tools' side of a round
 //	prose/        reasoning left out, Markdown reduced
@@ -89,7 +90,9 @@ type Options struct {
 	HTTP          *http.Client // nil: one of upstream.NewTransport for the upstream's places
 	Logger        *slog.Logger // nil: slog.Default()
 	Registerer    prometheus.Registerer
-	Now           func() time.Time // nil: time.Now; tells how far away a date of Retry-After is
+	// Now is the clock, nil: time.Now. It tells how far away a date of Retry-After is, and when to offer an endpoint again what it
+	// refused.
+	Now func() time.Time
 }
 
 // Endpoint is one place where the model is to be had.
@@ -105,9 +108,16 @@ type Tool struct {
 	Description string         // tells the model when to call it
 	Parameters  map[string]any // JSON Schema of the arguments; nil: an object without any
 	Timeout     time.Duration  // of one call; 0: 10s
-	// Call does the work and says what the model gets to read. It may be called from several goroutines at once. Its error is
-	// logged, so it must not quote arguments or secrets; the model is told in general words that the tool failed.
+	// Call does the work and says what the model gets to read. It may be called from several goroutines at once. Of an error that is
+	// Reported the model gets the report, and nothing is logged. Any other error is logged, so it must not quote arguments, results or
+	// secrets; the model is told in general words that the tool failed.
 	Call func(ctx context.Context, c ToolCall) (string, error)
+}
+
+// Reported is the error of a tool that says itself why it cannot do what it was asked for.
+type Reported interface {
+	error
+	ToolReport() string // for the model; it may quote what the user wrote
 }
 
 // ToolCall is one call by the model.
@@ -257,15 +267,14 @@ func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, err
 	if !ok {
 		return bots.Response{}, nil
 	}
-	if b.startsAfresh(req.Message) {
-		return bots.Response{Handled: true, Forget: true, Answers: answer(b.newReply)}, nil
-	}
-	if req.TokensLeft == 0 {
-		return bots.Response{Handled: true, Answers: answer(b.exhausted)}, nil
+	if resp, ok := b.handy(req); ok {
+		return resp, nil
 	}
 	t := newTurn(b, req, q)
 	defer t.release()
-	t.look(ctx)
+	if err := t.look(ctx); err != nil {
+		return bots.Response{}, err
+	}
 	text, err := t.run(ctx)
 	resp := bots.Response{Tokens: t.spent()}
 	b.metrics.spent(req.Message.GetAccount(), b.name, t.prompt.Load(), t.completion.Load())
@@ -274,6 +283,27 @@ func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, err
 	}
 	resp.Handled, resp.Answers, resp.Session = true, answer(text), t.session
 	return resp, nil
+}
+
+// AtHand implements bots.AtHand: a new conversation, and the word that the day's tokens are used up, need no endpoint.
+func (b *Bot) AtHand(req *bots.Request) bool {
+	if _, ok := b.question(req); !ok {
+		return false
+	}
+	_, ok := b.handy(req)
+	return ok
+}
+
+// handy is the answer to a question for which no endpoint is asked; false where one must be.
+func (b *Bot) handy(req *bots.Request) (bots.Response, bool) {
+	switch {
+	case b.startsAfresh(req.Message):
+		return bots.Response{Handled: true, Forget: true, Answers: answer(b.newReply)}, true
+	case req.TokensLeft == 0:
+		return bots.Response{Handled: true, Answers: answer(b.exhausted)}, true
+	default:
+		return bots.Response{}, false
+	}
 }
 
 // startsAfresh tells a message that is one of the words for it.

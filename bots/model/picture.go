@@ -75,10 +75,10 @@ func (k keptPicture) String() string {
 }
 
 // look finds the picture that goes along with the turn, its own or the one kept, and what the session says of it afterwards. Only a
-// picture whose turn fits into the context is fetched.
-func (t *turn) look(ctx context.Context) {
+// picture whose turn fits into the context is fetched, and none where no endpoint can be asked about it: look's error says so then.
+func (t *turn) look(ctx context.Context) error {
 	if t.bot.images == ImagesOff {
-		return
+		return nil
 	}
 	kept, at, had := parsePicture(t.req.Session, t.req.History)
 	switch {
@@ -88,7 +88,7 @@ func (t *turn) look(ctx context.Context) {
 		if t.req.Session[pictureKey] != "" {
 			t.session = map[string]string{pictureKey: ""}
 		}
-		return
+		return nil
 	default:
 		kept.Turns++
 	}
@@ -96,11 +96,15 @@ func (t *turn) look(ctx context.Context) {
 	t.picture = &picture{turn: at, url: kept.Ref}
 	if !t.shown() {
 		t.picture = nil
-		return
+		return nil
 	}
 	if t.bot.images == ImagesBytes {
+		if err := t.bot.upstream.Ready(); err != nil {
+			return err
+		}
 		t.picture.url, t.picture.why = t.fetch(ctx, kept.Ref)
 	}
+	return nil
 }
 
 // shown tells whether the picture's turn is in what the model gets.

@@ -16,10 +16,13 @@ import (
 // response is what an endpoint sends, as the package reads it.
 func response(contentType string, body io.Reader) (*http.Response, *int) {
 	alive := new(int)
-	return &http.Response{
-		Header: http.Header{"Content-Type": {contentType}},
-		Body:   &guarded{ReadCloser: io.NopCloser(body), alive: func() { *alive++ }, left: maxWireBytes, line: maxLineBytes},
-	}, alive
+	closer, ok := body.(io.ReadCloser)
+	if !ok {
+		closer = io.NopCloser(body)
+	}
+	resp := &http.Response{Header: http.Header{"Content-Type": {contentType}}, Body: closer}
+	resp.Body = guard(resp, func() { *alive++ })
+	return resp, alive
 }
 
 const eventStream = "text/event-stream"
@@ -79,7 +82,10 @@ func TestReadBounds(t *testing.T) {
 		want error
 	}{
 		{"a long answer is cut", strings.NewReader(strings.Repeat(text(1000), 100)), nil},
-		{"a long event", strings.NewReader(text(maxLineBytes)), errTooMuch},
+		{"a long event", strings.NewReader(text(maxEventBytes)), errTooMuch},
+		{"an event of many lines", strings.NewReader(strings.Repeat("data: {}\r\n", maxEventBytes/10+1) + "\r\n"), errTooMuch},
+		{"many events of a few lines", strings.NewReader(strings.Repeat(": alive\r\n\r\n", maxEventBytes/10) + text(maxAnswerBytes/8) +
+			text(maxAnswerBytes/8) + text(maxAnswerBytes/8)), nil},
 		{"no end of comments", io.LimitReader(endless(": alive\n\n"), 2*maxWireBytes), errTooMuch},
 		{"no end of a line", io.LimitReader(endless("x"), 2*maxWireBytes), errTooMuch},
 		{"long calls", strings.NewReader(strings.Repeat(`data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"`+
@@ -97,6 +103,22 @@ func TestReadBounds(t *testing.T) {
 				t.Errorf("%d bytes of answer", len(r.text))
 			}
 		})
+	}
+}
+
+// TestWholeBounds finds that an answer in one piece is read up to 1 MiB, however many lines it has.
+func TestWholeBounds(t *testing.T) {
+	t.Parallel()
+	const begin, end = `{"choices":[{"message":{"content":"a"}}]`, "}"
+	for filler, want := range map[string]error{
+		strings.Repeat("\n", maxWholeBytes-len(begin)-len(end)):   nil,
+		strings.Repeat("\n", maxWholeBytes-len(begin)-len(end)+1): errTooMuch,
+		strings.Repeat(" ", maxWholeBytes-len(begin)-len(end)+1):  errTooMuch,
+	} {
+		resp, _ := response("application/json; charset=utf-8", strings.NewReader(begin+filler+end))
+		if r, err := read(resp); !errors.Is(err, want) || want == nil && r.text != "a" {
+			t.Errorf("%d bytes: %q, %v", len(begin+filler+end), r.text, err)
+		}
 	}
 }
 
@@ -150,9 +172,7 @@ func TestReadingEndsSoon(t *testing.T) {
 	go func() { // ends when the pieces are read; nobody closes the writer
 		_, _ = io.WriteString(writer, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n")
 	}()
-	resp := &http.Response{Header: http.Header{"Content-Type": {eventStream}}, Body: &guarded{
-		ReadCloser: reader, alive: func() {}, left: maxWireBytes, line: maxLineBytes,
-	}}
+	resp, _ := response(eventStream, reader)
 	if r, err := read(resp); err != nil || r.text != "a" {
 		t.Fatalf("%+v, %v", r, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -21,7 +20,7 @@ type endpoint struct {
 	model  string
 	host   string // for logs
 	azure  bool   // takes its key in a header of its own too
-	quirks atomic.Uint32
+	quirks quirks
 }
 
 const completions = "chat/completions"
@@ -137,47 +136,4 @@ func (u utterance) message() openai.ChatCompletionMessageParamUnion {
 	default:
 		return openai.UserMessage(u.words())
 	}
-}
-
-// quirk is something that an endpoint does not take.
-type quirk uint32
-
-const (
-	noUsage       quirk = 1 << iota // stream_options
-	newLimit                        // max_tokens: it wants max_completion_tokens
-	noTemperature                   // any but its own
-	noUser                          // the field user
-	noTools
-)
-
-// String says what is left out, for logs.
-func (q quirk) String() string {
-	switch q {
-	case noUsage:
-		return "stream_options"
-	case newLimit:
-		return "max_tokens (max_completion_tokens instead)"
-	case noTemperature:
-		return "temperature"
-	case noUser:
-		return "user"
-	case noTools:
-		return "tools"
-	default:
-		return "several"
-	}
-}
-
-// learn finds in a refusal what the endpoint does not take of what was sent, and remembers it for as long as the process lives; false
-// where it is nothing of that kind.
-func (b *Bot) learn(e *endpoint, refusal *statusError, sent quirk) bool {
-	found := refusal.quirk() &^ sent
-	if found == 0 {
-		return false
-	}
-	if before := quirk(e.quirks.Or(uint32(found))); before&found == 0 {
-		b.log.Warn("the model's endpoint does not take a field, it is left out from now on", "bot", b.name, "endpoint", e.host,
-			"field", found.String(), "refusal", refusal.Error())
-	}
-	return true
 }

@@ -82,23 +82,34 @@ func (t *turn) use(ctx context.Context, id string, c *call) string {
 		ID: id, Tool: tool.Name, Arguments: arguments, Account: t.req.Message.GetAccount(), User: t.req.Message.GetOpenId(),
 	})
 	outcome := toolOK
+	var reported Reported
 	switch {
 	case err == nil:
-		if len(result) > maxToolResult {
-			result = strings.ToValidUTF8(result[:maxToolResult], "")
-		}
-		result = orElse(strings.TrimSpace(result), "（工具没有返回内容）")
+		result = orElse(shortened(result), "（工具没有返回内容）")
+	case errors.As(err, &reported):
+		outcome, result = toolReported, orElse(shortened(reported.ToolReport()), noResult)
 	case within.Err() != nil && ctx.Err() == nil:
 		outcome, result = toolLate, fmt.Sprintf("工具在 %v 内没有返回结果。", tool.Timeout)
 	default:
-		outcome, result = toolFailed, "工具出错了，没有结果。"
+		outcome, result = toolFailed, noResult
 	}
 	t.bot.metrics.calls.WithLabelValues(t.bot.name, tool.Name, outcome).Inc()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && reported == nil && ctx.Err() == nil {
 		t.bot.log.WarnContext(ctx, "tool failed, the model is told so", "bot", t.bot.name, "tool", tool.Name,
 			"account", t.req.Message.GetAccount(), "user", t.user, "call", id, "result", outcome, "elapsed", time.Since(start), "error", err)
 	}
 	return result
+}
+
+// noResult is what the model is told of a tool that failed and does not say why.
+const noResult = "工具出错了，没有结果。"
+
+// shortened is what a tool says without blanks around it, and no longer than the model gets to read.
+func shortened(result string) string {
+	if len(result) > maxToolResult {
+		result = strings.ToValidUTF8(result[:maxToolResult], "")
+	}
+	return strings.TrimSpace(result)
 }
 
 var errToolPanic = errors.New("the tool panicked")

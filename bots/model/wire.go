@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -12,14 +11,15 @@ import (
 
 // Bounds of what is read of an endpoint, whatever it sends.
 const (
-	maxErrorBytes = 64 << 10 // of the body of a refusal
-	maxWireBytes  = 16 << 20 // of a whole stream: each token comes in an envelope of a few hundred bytes
-	maxLineBytes  = 1 << 20  // of one event
+	maxErrorBytes = 64 << 10  // of the body of a refusal
+	maxWireBytes  = 16 << 20  // of a whole stream, which is not held: each token comes in an envelope of a few hundred bytes
+	maxEventBytes = 256 << 10 // of one event, which is: up to the blank line that ends it, since its lines are put together
+	maxWholeBytes = 1 << 20   // of an answer in one piece, which is held too
 )
 
 // Errors of a stream.
 var (
-	errTooMuch     = errors.New("the stream is longer than 16 MiB, or an event longer than 1 MiB")
+	errTooMuch     = errors.New("the answer is longer than is read: 16 MiB of a stream, 256 KiB of one event, 1 MiB of an answer in one piece")
 	errInterrupted = errors.New("the stream broke off")
 )
 
@@ -38,9 +38,17 @@ func watch(alive func()) option.Middleware {
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes))
 			return nil, newStatusError(resp.StatusCode, resp.Header, body)
 		}
-		resp.Body = &guarded{ReadCloser: resp.Body, alive: alive, left: maxWireBytes, line: maxLineBytes}
+		resp.Body = guard(resp, alive)
 		return resp, nil
 	}
+}
+
+// guard is a response's body within the bounds of what it says that it is.
+func guard(resp *http.Response, alive func()) io.ReadCloser {
+	if isEvents(resp.Header) {
+		return &guarded{ReadCloser: resp.Body, alive: alive, left: maxWireBytes, longest: maxEventBytes}
+	}
+	return &guarded{ReadCloser: resp.Body, alive: alive, left: maxWholeBytes, longest: maxWholeBytes}
 }
 
 // isEvents tells a stream from an answer in one piece, which some gateways send whatever they were asked for. What does not say what it
@@ -54,11 +62,13 @@ func isEvents(header http.Header) bool {
 // library would leave out a stream's last event.
 type guarded struct {
 	io.ReadCloser
-	alive func()
-	left  int // bytes that may still come
-	line  int // of them without a line's end
-	tail  string
-	ended bool
+	alive   func()
+	left    int  // bytes that may still come
+	longest int  // of them in one event
+	event   int  // of the event that is coming
+	blank   bool // so is its last line, so far
+	tail    string
+	ended   bool
 }
 
 // Read implements io.Reader.
@@ -73,13 +83,7 @@ func (g *guarded) Read(p []byte) (int, error) {
 	n, err := g.ReadCloser.Read(p)
 	if n > 0 {
 		g.alive()
-		g.left -= n
-		if end := bytes.LastIndexByte(p[:n], '\n'); end >= 0 {
-			g.line = maxLineBytes - (n - end - 1)
-		} else {
-			g.line -= n
-		}
-		if g.left < 0 || g.line < 0 {
+		if g.left -= n; g.left < 0 || !g.follow(p[:n]) {
 			return 0, errTooMuch
 		}
 	}
@@ -88,4 +92,22 @@ func (g *guarded) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return n, err
+}
+
+// follow tells whether the event that is coming is still short enough. A blank line ends it.
+func (g *guarded) follow(data []byte) bool {
+	for _, b := range data {
+		g.event++
+		switch {
+		case g.event > g.longest:
+			return false
+		case b == '\n' && g.blank:
+			g.event = 0
+		case b == '\n':
+			g.blank = true
+		case b != '\r':
+			g.blank = false
+		}
+	}
+	return true
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -389,7 +390,7 @@ func TestGoldenTools(t *testing.T) {
 		User: "oGOLDENexampleOpenID00000001", DeadlineMS: 10_000,
 	}))
 	for name, want := range map[string]string{
-		"tool-request": "", "tool-response": `{"weather": "晴", "temperature": 12}`, "tool-response-error": ErrTool.Error() + ": 没有这个城市的天气",
+		"tool-request": "", "tool-response": `{"weather": "晴", "temperature": 12}`, "tool-response-error": "没有这个城市的天气",
 	} {
 		data, err := os.ReadFile(filepath.Join("testdata", "golden", name+".json"))
 		if err != nil {
@@ -403,8 +404,9 @@ func TestGoldenTools(t *testing.T) {
 			continue
 		}
 		got, err := toolResult(data)
-		if err != nil {
-			got = err.Error()
+		var report *ToolError
+		if errors.As(err, &report) {
+			got = report.ToolReport()
 		}
 		if got != want {
 			t.Errorf("%s: %s", name, got)

@@ -215,14 +215,14 @@ func TestTools(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for answer, want := range map[string]string{
-		`{"result": "晴，12 度"}`:            "晴，12 度",
-		`{"v": 1, "result": {"t": 12}}`:   `{"t": 12}`,
-		`{"result": null}`:                "",
-		``:                                "",
-		`{"error": "no such city"}`:       "error: the tool reports: no such city",
-		`{"v": 2, "result": "x"}`:         "error: the tool's response is of version 2; this engine speaks 1",
-		`SECRET-a1b2`:                     "error: the tool's response: not JSON at byte 1",
-		`{"result": "x", "error": "too"}`: "error: the tool reports: too",
+		`{"result": "晴，12 度"}`:             "晴，12 度",
+		`{"v": 1, "result": {"t": 12}}`:    `{"t": 12}`,
+		`{"result": null}`:                 "",
+		``:                                 "",
+		`{"error": "no such city"}`:        "report: no such city",
+		`{"v": 2, "result": "x"}`:          "error: the tool's response is of version 2; this engine speaks 1",
+		`SECRET-a1b2`:                      "error: the tool's response: not JSON at byte 1",
+		`{"result": "x", "error": "late"}`: "report: late",
 	} {
 		tool := NewTool(carrier(func(ctx context.Context, x Exchange) ([]byte, error) {
 			body, err := x.Body(0)
@@ -235,7 +235,13 @@ func TestTools(t *testing.T) {
 			return []byte(answer), nil
 		}))
 		got, err := tool(ctx, call)
-		if err != nil {
+		var report *ToolError
+		switch {
+		case errors.As(err, &report):
+			if got = "report: " + report.ToolReport(); strings.Contains(err.Error(), report.ToolReport()) {
+				t.Errorf("%s: the error quotes the tool: %v", answer, err)
+			}
+		case err != nil:
 			got = "error: " + err.Error()
 		}
 		if got != want {

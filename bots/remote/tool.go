@@ -19,7 +19,8 @@ type ToolCall struct {
 	User      string // the OpenID: tools are the operator's own
 }
 
-// Tool calls one tool. What it returns is told to the model.
+// Tool calls one tool. What it returns is told to the model. A tool that says itself that it failed makes a *ToolError; all other errors
+// are the way's to the tool, and quote nothing.
 type Tool func(ctx context.Context, c ToolCall) (string, error)
 
 // toolRequest is what a tool is sent: schema/tool-request.schema.json.
@@ -40,8 +41,15 @@ type toolResponse struct {
 	Error  string          `json:"error"`  // told to the model in place of a result
 }
 
-// ErrTool is in the error of a tool that answered that it cannot do what it was asked for. Its text is the tool's, for the model.
-var ErrTool = errors.New("the tool reports")
+// ToolError is the error of a tool that answered that it cannot do what it was asked for. What the tool says of it may quote the user:
+// it is for the model, and no part of the error's own text.
+type ToolError struct{ words string }
+
+// Error implements error, without the tool's words.
+func (e *ToolError) Error() string { return "the tool reports a failure" }
+
+// ToolReport is what the tool says, for the model. It makes the error a model.Reported.
+func (e *ToolError) ToolReport() string { return e.words }
 
 // NewTool makes a tool of a transport: a NATS subject or a web hook, as for bots.
 func NewTool(t Transport) Tool {
@@ -79,7 +87,7 @@ func toolBody(r toolRequest, limit int) ([]byte, error) {
 	return data, nil
 }
 
-// toolResult is what the model is told. The errors but ErrTool quote nothing.
+// toolResult is what the model is told.
 func toolResult(data []byte) (string, error) {
 	var r toolResponse
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -92,7 +100,7 @@ func toolResult(data []byte) (string, error) {
 	case r.V != 0 && r.V != Version:
 		return "", fmt.Errorf("the tool's response is of version %d; this engine speaks %d", r.V, Version)
 	case r.Error != "":
-		return "", fmt.Errorf("%w: %s", ErrTool, r.Error)
+		return "", &ToolError{words: r.Error}
 	}
 	var text string
 	if json.Unmarshal(r.Result, &text) == nil {
