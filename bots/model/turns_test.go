@@ -228,7 +228,8 @@ func TestAtHand(t *testing.T) {
 		left int64
 		want bool
 	}{
-		{say(" /NEW "), 100, true}, {say(" /NEW "), 0, true}, {say("你好"), 0, true}, {say("你好"), 100, false}, {say("你好"), bots.Unbounded, false},
+		{say(" /NEW "), 100, true}, {say(" /NEW "), 0, true}, {say("你好"), 0, true}, {say("你好"), 100, false},
+		{say("你好"), bots.Unbounded, false},
 		{say("  "), 0, false}, {image, 0, false},
 	} {
 		tt.req.TokensLeft = tt.left
