@@ -132,7 +132,7 @@ func (f answer) answer() (*messages.Answer, error) {
 		m := f.Music
 		return &messages.Answer{Content: &messages.Answer_Music{Music: &messages.MusicAnswer{
 			Title: m.Title, Description: m.Description, MusicUrl: m.URL, HqMusicUrl: m.HQURL, ThumbMediaId: m.ThumbMediaID,
-		}}}, need("music.music_url", m.URL)
+		}}}, errors.Join(need("music.music_url", m.URL), need("music.thumb_media_id", m.ThumbMediaID))
 	case f.News != nil:
 		return f.News.answer()
 	default:
@@ -155,10 +155,7 @@ func (f answer) pushed() (*messages.Answer, error) {
 		return &messages.Answer{Content: &messages.Answer_Card{Card: &messages.CardAnswer{CardId: f.Card.CardID}}},
 			need("card.card_id", f.Card.CardID)
 	case f.Page != nil:
-		p := f.Page
-		return &messages.Answer{Content: &messages.Answer_MiniProgramPage{MiniProgramPage: &messages.MiniProgramPageAnswer{
-			Title: p.Title, AppId: p.AppID, PagePath: p.Path, ThumbMediaId: p.ThumbMediaID,
-		}}}, errors.Join(need("mini_program_page.app_id", p.AppID), need("mini_program_page.page_path", p.Path))
+		return f.Page.answer()
 	default:
 		return nil, errors.New("the answer has no content")
 	}
@@ -193,6 +190,17 @@ func (m menuForm) answer() (*messages.Answer, error) {
 		menu.Options = append(menu.Options, &messages.MenuOption{Id: o.ID, Content: o.Content})
 	}
 	return &messages.Answer{Content: &messages.Answer_Menu{Menu: menu}}, nil
+}
+
+func (p pageForm) answer() (*messages.Answer, error) {
+	err := errors.Join(
+		need("mini_program_page.app_id", p.AppID),
+		need("mini_program_page.page_path", p.Path),
+		need("mini_program_page.thumb_media_id", p.ThumbMediaID),
+	)
+	return &messages.Answer{Content: &messages.Answer_MiniProgramPage{MiniProgramPage: &messages.MiniProgramPageAnswer{
+		Title: p.Title, AppId: p.AppID, PagePath: p.Path, ThumbMediaId: p.ThumbMediaID,
+	}}}, err
 }
 
 func textAnswer(text string) (*messages.Answer, error) {

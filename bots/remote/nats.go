@@ -31,10 +31,12 @@ const (
 	headerID      = "Hongyan-Id"
 )
 
-// A bot that showed one sign of life and then none for this long is dead; and how often a request goes out at most.
 const (
-	signTime = 3 * time.Second
-	maxSends = 3
+	signTime = 3 * time.Second // a bot that showed one sign of life and then none for so long is dead
+	maxSends = 3               // how often a request goes out at most
+	// How often one goes out of which no sign was ever seen. A bot that works one by one, with the request in its queue, looks like a
+	// dead one, and must not be asked more than once in vain.
+	maxUnsignedSends = 2
 )
 
 // noRespondersStatus is the server's word that nobody listens on a subject.
@@ -151,8 +153,8 @@ type natsSubject struct {
 // Call implements Transport. An instance that dies over the request is noticed by the end of its signs of life, and the request goes out
 // again: to another instance, since the server has dropped the dead one. All sends share one reply subject, so the first answer counts.
 //
-// Where the bots give signs of life, one that does not even give the first is taken for dead as well, but never for the last word: the
-// instances may be others by now, which give none, and then the call has all its time.
+// Where the bots give signs of life, one that does not even give the first is taken for dead as well, but only once: the instances may be
+// others by now, which give none, or busy with what came before, and then the call has all its time.
 func (s *natsSubject) Call(ctx context.Context, x Exchange) ([]byte, error) {
 	token, w := s.expect()
 	defer s.forget(token)
@@ -160,7 +162,7 @@ func (s *natsSubject) Call(ctx context.Context, x Exchange) ([]byte, error) {
 		if err := s.send(token, x); err != nil {
 			return nil, err
 		}
-		msg, err := s.await(ctx, w, x.Alive, sends == maxSends)
+		msg, err := s.await(ctx, w, x.Alive, sends < maxUnsignedSends)
 		switch {
 		case err == nil:
 			return s.open(msg)
@@ -192,11 +194,12 @@ func (s *natsSubject) send(token string, x Exchange) error {
 // headerRoom is what the headers take of a server's max_payload.
 const headerRoom = 256
 
-// await waits for the answer, or for the end of the signs of life. last: nothing goes out again after this send.
-func (s *natsSubject) await(ctx context.Context, w *waiter, alive func(), last bool) (*nats.Msg, error) {
+// await waits for the answer, or for the end of the signs of life: from the first one on, or, where impatient, from now on if the bots there
+// are known to give signs.
+func (s *natsSubject) await(ctx context.Context, w *waiter, alive func(), impatient bool) (*nats.Msg, error) {
 	silence := time.NewTimer(s.silent)
 	defer silence.Stop()
-	if !w.signed && (last || !s.signing.Load()) {
+	if !w.signed && !(impatient && s.signing.Load()) {
 		silence.Stop() // it runs from the first sign on
 	}
 	sign := func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -243,8 +244,62 @@ func TestNATSDeadBeforeItsFirstSign(t *testing.T) {
 	<-replaced
 
 	quiet.Store(true) // another version of the bot, without signs, and slow
-	call("second", maxSends-1)
+	call("second", maxUnsignedSends-1)
 	call("second", 0)
+}
+
+// A bot that works one by one gives no sign of a request that waits behind another. It is asked for it twice at most, and the answer that comes
+// late is the answer.
+func TestNATSBusyBotIsAskedTwice(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	y.nats.silent = 300 * time.Millisecond
+	var second atomic.Int64
+	busy := make(chan struct{}, 1)
+	y.bot("hy.bot.queue", func(m *nats.Msg) { // nats.go calls it for one message at a time
+		_ = m.Respond([]byte(working))
+		if m.Header.Get("Hongyan-Id") == "id-2" {
+			second.Add(1)
+		}
+		if m.Header.Get("Hongyan-Id") != "id-1" {
+			_ = m.Respond([]byte("here"))
+			return
+		}
+		busy <- struct{}{}
+		for end := time.Now().Add(6 * y.nats.silent); time.Now().Before(end); {
+			<-time.After(50 * time.Millisecond)
+			_ = m.Respond([]byte(working))
+		}
+		_ = m.Respond([]byte("at last"))
+	})
+	transport, ctx := y.subject("hy.bot.queue"), within(t, 20*time.Second)
+	x := newExchange("{}")
+	x.ID = "id-0"
+	if _, err := transport.Call(ctx, x.Exchange); err != nil { // and so it is known to give signs
+		t.Fatal(err)
+	}
+	first := make(chan string, 1)
+	go func() { // ends with the call
+		got, err := transport.Call(ctx, newExchange("{}").Exchange)
+		first <- fmt.Sprint(string(got), err)
+	}()
+	<-busy
+	x = newExchange("{}")
+	x.ID = "id-2"
+	got, err := transport.Call(ctx, x.Exchange)
+	if string(got) != "here" || err != nil || x.bodies.Load() != maxUnsignedSends {
+		t.Errorf("%q, %v, after %d sends", got, err, x.bodies.Load())
+	}
+	if got := <-first; got != "at last<nil>" {
+		t.Errorf("who was first: %s", got)
+	}
+	for second.Load() < maxUnsignedSends && ctx.Err() == nil {
+		<-time.After(5 * time.Millisecond)
+	}
+	<-time.After(2 * y.nats.silent)
+	if n := second.Load(); n != maxUnsignedSends {
+		t.Errorf("it was asked %d times", n)
+	}
 }
 
 // A bot that gives no signs of life has all the time there is, and its answer after the end is nobody's.

@@ -15,26 +15,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"hongyan/bots"
 	"hongyan/bots/upstream"
-	"hongyan/messages"
 )
 
 // DefaultMaxReply is how many bytes a bot's response may have.
 const DefaultMaxReply = 1 << 20
-
-// Media says whether a bot gets the bytes of what a user sent.
-type Media uint8
-
-// The values of Media.
-const (
-	MediaOff   Media = iota // the media id alone, and a picture's address
-	MediaBytes              // pictures and voice messages too
-)
-
-// mediaTime bounds the wait for a picture: the turn's time is for the bot.
-const mediaTime = 5 * time.Second
 
 // Options describe one remote bot. Name, Upstream and Transports are needed.
 type Options struct {
@@ -52,6 +40,7 @@ type Bot struct {
 	upstream   *upstream.Upstream
 	transports []Transport
 	media      Media
+	held       *semaphore.Weighted // bytes of media that turns hold
 	log        *slog.Logger
 	metrics    *metrics
 	noted      sync.Map // unknown fields that were logged, as many as there are names of that form among the first few
@@ -75,7 +64,7 @@ func New(o Options) (*Bot, error) {
 	}
 	return &Bot{
 		name: o.Name, upstream: o.Upstream, transports: o.Transports, media: o.Media, log: o.Logger, metrics: m,
-		notes: make(chan struct{}, maxNotes),
+		held: semaphore.NewWeighted(maxHeld), notes: make(chan struct{}, maxNotes),
 	}, nil
 }
 
@@ -85,7 +74,12 @@ func (b *Bot) Name() string { return b.name }
 // Answer implements bots.Bot. Its errors name what failed, and nothing of what the user or the bot said.
 func (b *Bot) Answer(ctx context.Context, req *bots.Request) (bots.Response, error) {
 	r := write(req)
-	b.attach(ctx, req, r.Message.Media)
+	if b.wants(req, r.Message.Media) {
+		if err := b.upstream.Ready(); err != nil { // nothing is fetched for a bot that cannot be asked
+			return bots.Response{}, fmt.Errorf("remote bot %s: %w", b.name, err)
+		}
+		defer b.held.Release(b.attach(ctx, req, r.Message.Media))
+	}
 	var resp bots.Response
 	err := b.upstream.Do(ctx, func(ctx context.Context, c upstream.Call) error {
 		data, err := b.transports[c.Endpoint].Call(ctx, Exchange{
@@ -128,27 +122,6 @@ func left(ctx context.Context) int64 {
 		return 0
 	}
 	return max(1, time.Until(end).Milliseconds())
-}
-
-// attach fetches the bytes of a picture or a voice message into m, where the bot is to get them.
-func (b *Bot) attach(ctx context.Context, req *bots.Request, m *media) {
-	kind := req.Message.GetKind()
-	if b.media != MediaBytes || m == nil || m.ID == "" || kind != messages.Kind_KIND_IMAGE && kind != messages.Kind_KIND_VOICE {
-		return
-	}
-	m.Missing = missingUnavailable
-	if req.Media == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, mediaTime)
-	defer cancel()
-	got, err := req.Media.Fetch(ctx, req.Message.GetAccount(), m.ID)
-	if err != nil {
-		b.metrics.omitted.WithLabelValues(b.name, "media").Inc()
-		b.log.Debug("the bot gets a message without its media", "bot", b.name, "account", req.Message.GetAccount(), "error", err)
-		return
-	}
-	m.Missing, m.ContentType, m.Data = "", got.Type, got.Bytes
 }
 
 // maxNotes bounds how many names of unknown fields a bot can put into the log.

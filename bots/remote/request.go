@@ -63,8 +63,8 @@ type media struct {
 
 // The values of media.Missing.
 const (
-	missingUnavailable = "unavailable" // WeChat did not give it to us
-	missingTooLarge    = "too_large"   // for the transport
+	missingUnavailable = "unavailable" // WeChat did not give it to us, or there was no room for it
+	missingTooLarge    = "too_large"   // for the transport, or at all
 )
 
 type location struct {

@@ -213,6 +213,34 @@ func TestWhoseFaultACallIs(t *testing.T) {
 	}
 }
 
+// An endpoint that is back and refuses a request (its content filter, say) has answered: it is not kept to one call at a time for ever.
+func TestARefusalEndsAnOutage(t *testing.T) {
+	stage(t, func(o *Options) { o.Breaker.Probes = 2 }, func(s *scene) {
+		refused := &Fault{Kind: Refused, Err: errBoom}
+		late := s.start(s.Context(), after(12*time.Second, refused))
+		s.fail(2)
+		time.Sleep(11 * time.Second)
+		failed(s, s.ask(refused))
+		is(s, "half_open", s.state(0), "two probes must be answered")
+		failed(s, <-late)
+		is(s, "half_open", s.state(0), "a refusal of a call from before is no probe's")
+		failed(s, s.ask(refused))
+		is(s, "closed", s.state(0))
+		s.counted(3, "hongyan_upstream_calls_total", "a", "refused", "model")
+
+		ctx, cancel := context.WithCancel(s.Context())
+		first := s.hang(ctx)
+		well(s, s.ask(nil)) // beside it
+		cancel()
+		<-first
+		for range 20 {
+			failed(s, s.ask(refused))
+		}
+		is(s, "closed", s.state(0))
+		is(s, 0, s.Status().Endpoints[0].Failures)
+	})
+}
+
 // panics returns what f panicked with.
 func panics(f func()) (with any) {
 	defer func() { with = recover() }()
@@ -229,9 +257,6 @@ func TestAProbeThatCountsForNobodyMakesRoomForAnother(t *testing.T) {
 			wrongly(s, s.ask(nil), ErrOpen)
 			cancel()
 			wrongly(s, <-came, context.Canceled)
-		},
-		"refused": func(s *scene) {
-			failed(s, s.ask(&Fault{Kind: Refused, Err: errBoom}))
 		},
 		"panic": func(s *scene) {
 			is(s, any("oops"), panics(func() {

@@ -18,7 +18,7 @@ type Kind int
 // The values of Kind. Every error that is no Fault is Broken.
 const (
 	Broken     Kind = iota // no connection, 5xx, a stream that broke off, a deadline: counts, and the next endpoint is asked
-	Refused                // the request itself is at fault (4xx): counts for nobody, and no other endpoint is asked
+	Refused                // the request itself is at fault (4xx): no failure of the endpoint, and no other one is asked
 	Denied                 // 401, 403: our key is not good there: counts, and the next endpoint is asked
 	Overloaded             // 429, or 503 with a Retry-After: counts, and the next endpoint is asked
 )

@@ -3,6 +3,8 @@ package upstream
 import (
 	"context"
 	"time"
+
+	"github.com/sony/gobreaker/v2"
 )
 
 // seat is what the breaker has counted as one request. While the breaker is half-open, more than one visit may share it.
@@ -99,6 +101,8 @@ func (v *visit) end(now time.Time, came verdict) {
 			e.tally.add(now, true)
 		}
 		v.seat.leave(errFailed)
+	case came.result == Refused.String() && v.term == e.term && e.state == gobreaker.StateHalfOpen:
+		v.seat.leave(nil) // a probe asks whether the endpoint answers, and it did
 	default:
 		v.seat.leave(errNeither)
 	}

@@ -18,11 +18,12 @@ type Door struct {
 	Token  string // what a bot must show; needed off loopback
 }
 
-// What a bot may do behind the door: wait for requests of the engine and of NATS's service discovery, and answer the engine. Answers go
+// What a bot may do behind the door: wait for requests of the engine, to bots or to tools of models, and of NATS's service discovery, and
+// answer the engine. Answers go
 // below a prefix of their own (bots/remote.ReplyPrefix) and not to _INBOX.>: names there follow one another, and whoever can guess
 // one and write to it writes into what the engine reads.
 var (
-	botsHear = []string{"hy.bot.>", "$SRV.>"}
+	botsHear = []string{"hy.bot.>", "hy.tool.>", "$SRV.>"}
 	botsSay  = []string{"hy.reply.>"}
 )
 

@@ -77,6 +77,35 @@ func TestDoorLetsBotsServe(t *testing.T) {
 	}
 }
 
+// A model's tool may live on a subject of its own, and serves there as bots do.
+func TestDoorLetsToolsServe(t *testing.T) {
+	t.Parallel()
+	s := startDoor(t, doorToken)
+	engine := connect(t, s)
+	tool, faults := visit(t, s.URL(), doorToken)
+	if _, err := tool.QueueSubscribe("hy.tool.weather", "q", func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := tool.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	answers, err := engine.SubscribeSync("hy.reply.1.weather")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.PublishRequest("hy.tool.weather", answers.Subject, []byte("rain?")); err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := answers.NextMsg(5 * time.Second); err != nil || string(msg.Data) != "rain?" {
+		t.Errorf("%+v, %v", msg, err)
+	}
+	select {
+	case err := <-faults:
+		t.Errorf("the tool was refused something: %v", err)
+	default:
+	}
+}
+
 // What a bot must not do: read or write the log, the store, what the engine's own requests wait for, or JetStream's interface.
 func TestDoorKeepsBotsOut(t *testing.T) {
 	t.Parallel()
