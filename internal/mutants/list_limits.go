@@ -157,7 +157,7 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "remote-in-a-hurry", rule: "B", takes: "passing remote bots over in a hurry and while the user's breaker is open",
-		file: "bots/chain.go", old: "	if l.Remote && (t.req.Hurry || t.req.Resting) {\n", new: "	if l.Remote && t.req.Hurry && t.req.Resting {\n",
+		file: "bots/chain.go", old: "	if asks && (t.req.Hurry || t.req.Resting) {\n", new: "	if asks && t.req.Hurry && t.req.Resting {\n",
 		tests: []string{"bots.TestRemoteLinks"},
 	},
 	{
