@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"hongyan/state"
 )
 
-// maxTries bounds how often one change follows a record that moves without having changed for it.
-const maxTries = 4
+// maxTries bounds how often one change follows a record that moves without having changed for it. Between two tries it waits, each time
+// four times longer: a replicated server refuses a write beside one that it has not applied yet, and until then a read does not find that.
+const (
+	maxTries  = 5
+	firstWait = 5 * time.Millisecond
+)
 
 // change is a commit or a delete.
 type change struct {
@@ -48,7 +53,10 @@ func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, err
 		}
 		expected = f.sequence
 	}
-	for range maxTries {
+	for try := range maxTries {
+		if try > 0 {
+			pause(ctx, firstWait<<(2*(try-1)))
+		}
 		sequence, err := s.publish(ctx, subject, expected, c.header(s.opts), state.EncodeEnvelope(c.deleted, c.version, c.value))
 		if err == nil {
 			return c.version, revision(sequence, session, c.version), nil
@@ -67,6 +75,16 @@ func (s *Store) apply(ctx context.Context, c change) (state.Version, uint64, err
 		expected = f.sequence
 	}
 	return state.Version{}, 0, fmt.Errorf("%w: other writers came first %d times", state.ErrConflict, maxTries)
+}
+
+// pause waits, at most until ctx ends, which the call behind it finds out.
+func pause(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // compare reads what the store has and compares all of it with the change's base. It returns what the store has, settled

@@ -50,6 +50,11 @@ func until(tb testing.TB, what string, is func() bool) {
 	}
 }
 
+// connectedAgain tells whether the store's connection was cut so many times and is there: a cut shows only a moment after it.
+func connectedAgain(s *Store, cuts uint64) func() bool {
+	return func() bool { return s.conn.Stats().Reconnects >= cuts && s.conn.IsConnected() }
+}
+
 // A server that lost its latest writes in a power cut gives their sequences out again. A base from before has the right
 // sequence then and is another version: only the tag in its revision tells.
 func TestLostTailReusesSequences(t *testing.T) {
@@ -65,7 +70,7 @@ func TestLostTailReusesSequences(t *testing.T) {
 		t.Fatal(err)
 	}
 	place.start(t)
-	until(t, "reconnect", store.conn.IsConnected)
+	until(t, "reconnect", connectedAgain(store, 1))
 	lost := mustCommit(t, store, testKey, first, 1, 2, "lost")
 
 	place.stop()
@@ -76,7 +81,7 @@ func TestLostTailReusesSequences(t *testing.T) {
 		t.Fatal(err)
 	}
 	place.start(t)
-	until(t, "reconnect", store.conn.IsConnected)
+	until(t, "reconnect", connectedAgain(store, 2))
 	other := openStore(t, connect(t, place), Options{})
 	base, err := other.Load(t.Context(), testKey)
 	if err != nil || base.Version != first.Version {
@@ -110,7 +115,7 @@ func TestBaseOutlivesReconnect(t *testing.T) {
 	wantErr(t, err, state.ErrUnavailable)
 	wantErr(t, store.Ping(t.Context()), state.ErrUnavailable)
 	place.start(t)
-	until(t, "reconnect", store.conn.IsConnected)
+	until(t, "reconnect", connectedAgain(store, 1))
 	mustCommit(t, store, testKey, rec, 1, 3, "second")
 }
 
