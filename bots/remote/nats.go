@@ -199,7 +199,7 @@ const headerRoom = 256
 func (s *natsSubject) await(ctx context.Context, w *waiter, alive func(), impatient bool) (*nats.Msg, error) {
 	silence := time.NewTimer(s.silent)
 	defer silence.Stop()
-	if !w.signed && !(impatient && s.signing.Load()) {
+	if !w.signed && (!impatient || !s.signing.Load()) {
 		silence.Stop() // it runs from the first sign on
 	}
 	sign := func() {
