@@ -440,3 +440,28 @@ func TestReleaseBesideASlowBot(t *testing.T) {
 		}
 	})
 }
+
+// An answer that its only delivery refused is kept before a planned release: the next owner could not tell a refusal from a delivery, and
+// WeChat, which was told to wait by a stopping ingress, does not ask again.
+func TestReleaseKeepsARefusedAnswer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.bot.slow("a", time.Second)
+		w.start()
+		in := w.message("u1", "1", "a")
+		s := w.door.open(in)
+		w.accept(in, s)
+		synctest.Wait()
+		w.door.close(s)
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		w.stop()
+		w.door.behave(func(d *door) { d.gone = true })
+		w.start()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.door.behave(func(d *door) { d.gone = false })
+		if next := w.deliver(w.message("u1", "2", "b")); next.text() != "re: a\n\nre: b" {
+			t.Errorf("the user's next message got %q", next.text())
+		}
+	})
+}

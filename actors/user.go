@@ -127,11 +127,8 @@ func (u *user) Receive(ctx actor.Context) {
 	case *endFlood:
 		u.endFlood(ctx)
 	case *depart:
-		// The next owner asks the bot again; and WeChat's next delivery, for which a committed answer may wait, stands in a part of the
-		// log that only that one reads.
-		if len(u.queue) > 0 && u.queue[0].phase != phasePushing {
-			u.park(ctx, true)
-		}
+		u.depart(ctx)
+		u.advance(ctx)
 	case *compare:
 		u.compareRecord(ctx)
 	case *messages.Inspect:

@@ -78,8 +78,13 @@ var limitMutants = []mutant{
 	},
 	{
 		name: "release-beside-a-slow-bot", rule: "B", takes: "that a release does not wait for a slow bot",
-		file: "actors/user.go", old: "		if len(u.queue) > 0 && u.queue[0].phase != phasePushing {\n", new: "		if len(u.queue) > 0 && u.queue[0].phase == phaseQueued {\n",
+		file: "actors/depart.go", old: "	u.park(ctx, true)\n", new: "",
 		tests: []string{"actors.TestReleaseBesideASlowBot"},
+	},
+	{
+		name: "refused-answers-at-a-release", rule: "B", takes: "keeping a refused answer before a planned release",
+		file: "actors/depart.go", old: "it.phase == phaseCommitted && it.reply", new: "it.phase == phaseQueued && it.reply",
+		tests: []string{"actors.TestReleaseKeepsARefusedAnswer"},
 	},
 	{
 		name: "stop-of-the-only-ingress", rule: "B", takes: "that the only ingress ends what waits when it stops",
